@@ -1,0 +1,190 @@
+//! Activation functions and their derivatives, element by element.
+
+use crate::isa::{Isa, Kernel};
+use crate::math;
+use crate::parallel;
+use crate::simd::{Simd, map, zip};
+
+/// What a layer applies to the output of its linear map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// `x`.
+    #[default]
+    Identity,
+    /// `x Phi(x)`, with the exact normal distribution ("gelu").
+    GeluErf,
+    /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` ("gelu_new").
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `tanh x`.
+    Tanh,
+}
+
+/// 2 sqrt(2 / pi): GeluTanh is `x` times the logistic function of this times the cubic.
+const GELU_SCALE: f32 = 1.595_769;
+const GELU_CUBIC: f32 = 0.044_715;
+
+/// `activation(x)` of one vector, inside a kernel.
+#[inline(always)]
+pub(crate) fn lanes<S: Simd>(s: S, kind: Activation, x: S::F) -> S::F {
+    match kind {
+        Activation::Identity => x,
+        Activation::GeluErf => s.mul(x, math::normal(s, x).0),
+        Activation::GeluTanh => s.mul(x, math::logistic(s, gelu_tanh_argument(s, bounded(s, x))).0),
+        Activation::Relu => s.max(s.zero(), x),
+        Activation::Tanh => math::tanh(s, x),
+    }
+}
+
+/// Calls a lane function once for each kind, so that its loops know theirs.
+macro_rules! for_kind {
+    ($kind:expr, |$known:ident| $call:expr) => {
+        match $kind {
+            Activation::Identity => {
+                const $known: Activation = Activation::Identity;
+                $call
+            }
+            Activation::GeluErf => {
+                const $known: Activation = Activation::GeluErf;
+                $call
+            }
+            Activation::GeluTanh => {
+                const $known: Activation = Activation::GeluTanh;
+                $call
+            }
+            Activation::Relu => {
+                const $known: Activation = Activation::Relu;
+                $call
+            }
+            Activation::Tanh => {
+                const $known: Activation = Activation::Tanh;
+                $call
+            }
+        }
+    };
+}
+pub(crate) use for_kind;
+
+/// `dy <- dy activation'(pre)`, inside a kernel.
+#[inline(always)]
+fn apply_slope<S: Simd>(s: S, kind: Activation, pre: &[f32], dy: &mut [f32]) {
+    match kind {
+        Activation::Identity => {}
+        Activation::GeluErf => zip(
+            s,
+            dy,
+            pre,
+            #[inline(always)]
+            |d, x| {
+                let (phi, density) = math::normal(s, x);
+                s.mul(d, s.fma(x, density, phi))
+            },
+        ),
+        Activation::GeluTanh => zip(
+            s,
+            dy,
+            pre,
+            #[inline(always)]
+            |d, x| {
+                let x = bounded(s, x);
+                let (y, slope) = math::logistic(s, gelu_tanh_argument(s, x));
+                let cubic = s.splat(3.0 * GELU_CUBIC * GELU_SCALE);
+                let inner = s.fma(cubic, s.mul(x, x), s.splat(GELU_SCALE));
+                s.mul(d, s.fma(s.mul(x, inner), slope, y))
+            },
+        ),
+        Activation::Relu => zip(
+            s,
+            dy,
+            pre,
+            #[inline(always)]
+            |d, x| s.select(s.lt(s.zero(), x), d, s.zero()),
+        ),
+        Activation::Tanh => zip(
+            s,
+            dy,
+            pre,
+            #[inline(always)]
+            |d, x| s.mul(d, math::tanh_slope(s, x)),
+        ),
+    }
+}
+
+/// `2 sqrt(2 / pi) (x + 0.044715 x^3)`.
+#[inline(always)]
+fn gelu_tanh_argument<S: Simd>(s: S, x: S::F) -> S::F {
+    let cubic = s.mul(s.splat(GELU_CUBIC * GELU_SCALE), s.mul(x, x));
+    s.mul(x, s.add(cubic, s.splat(GELU_SCALE)))
+}
+
+/// `x` within -16..16, beyond which GeluTanh is 0 or `x`: keeps cubes finite.
+#[inline(always)]
+fn bounded<S: Simd>(s: S, x: S::F) -> S::F {
+    s.min(s.splat(16.0), s.max(s.splat(-16.0), x))
+}
+
+struct Apply<'a> {
+    kind: Activation,
+    x: &'a mut [f32],
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for_kind!(self.kind, |KIND| map(
+            s,
+            self.x,
+            #[inline(always)]
+            |x| lanes(s, KIND, x),
+        ));
+    }
+}
+
+struct ApplySlope<'a> {
+    kind: Activation,
+    pre: &'a [f32],
+    dy: &'a mut [f32],
+}
+
+impl Kernel for ApplySlope<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        apply_slope(s, self.kind, self.pre, self.dy);
+    }
+}
+
+/// `out = activation(pre)`.
+///
+/// Largest relative error for `|pre| <= 5`: GeluErf 4.6e-7 (8e-7 without fused multiply-add),
+/// GeluTanh 2.7e-6 (at the lower end, where the values are about 1e-6), Tanh 1.4e-7; the other
+/// two are exact.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn activate(isa: Isa, kind: Activation, pre: &[f32], out: &mut [f32]) {
+    assert_eq!(pre.len(), out.len(), "pre and out have the same length");
+    parallel::chunks(out, |range, out| {
+        out.copy_from_slice(&pre[range]);
+        isa.run(Apply { kind, x: out });
+    });
+}
+
+/// `x = activation(x)`, with the errors of [`activate`].
+pub fn activate_in_place(isa: Isa, kind: Activation, x: &mut [f32]) {
+    parallel::chunks(x, |_, x| isa.run(Apply { kind, x }));
+}
+
+/// `dy = dy activation'(pre)`.
+///
+/// Largest absolute error of the derivative: 2.5e-7; Identity and Relu are exact. The derivative
+/// of Relu at 0 is 0.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn activate_backward(isa: Isa, kind: Activation, pre: &[f32], dy: &mut [f32]) {
+    assert_eq!(pre.len(), dy.len(), "pre and dy have the same length");
+    parallel::chunks(dy, |range, dy| isa.run(ApplySlope { kind, pre: &pre[range], dy }));
+}

@@ -1,0 +1,45 @@
+//! The arithmetic of transformer encoders on the CPU: slices in, slices out.
+//!
+//! This crate knows nothing of models, files or text. It is the only crate of the workspace
+//! that may say `unsafe`; every such block names the condition it relies on and where that
+//! condition was checked.
+//!
+//! # Conventions
+//! Matrices are row-major `f32`. `T` is the number of tokens of a flat, unpadded batch, `H` the
+//! hidden size; a name that begins with `d` is a gradient. Every function takes an [`Isa`] and
+//! asserts the lengths of its slices. Functions run on the threads of the current rayon pool,
+//! and give the same bits for any number of threads.
+
+mod activation;
+mod attention;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod gemm;
+mod isa;
+mod linear;
+mod map;
+mod math;
+mod norm;
+mod optimizer;
+mod parallel;
+mod peak;
+mod scratch;
+mod simd;
+mod softmax;
+
+pub use activation::{Activation, activate, activate_backward, activate_in_place};
+pub use attention::{Attention, AttentionDropout, attention, attention_backward};
+pub use dropout::{attention_dropout_index, dropout, dropout_keep};
+pub use elementwise::{add, add_column_sums, all_finite, fill, scale, sum_of_squares};
+pub use embedding::{
+    EmbeddingTables, TokenIds, embed, embed_backward, gather_rows, scatter_add_rows,
+};
+pub use gemm::{Epilogue, Matrix, PackedMatrix, gemm, gemm_packed, gemm_serial};
+pub use isa::{ISA_VARIABLE, Isa};
+pub use linear::{linear, linear_backward_input, linear_backward_params};
+pub use map::ReadOnlyMap;
+pub use norm::{LayerNorm, NormStats, add_layer_norm, layer_norm, layer_norm_backward};
+pub use optimizer::{Adam, adamw_step, lamb_step};
+pub use peak::peak_flops;
+pub use softmax::{log_softmax, softmax, softmax_cross_entropy};

@@ -1,0 +1,152 @@
+//! Softmax over rows, and the cross-entropy loss with its gradient.
+
+use crate::isa::{Isa, Kernel};
+use crate::math;
+use crate::parallel::{self, Shared};
+use crate::simd::{Simd, map, map_sum, max_of};
+
+/// Replaces each row of `cols` numbers by its softmax.
+///
+/// Largest relative error of a whole tensor: 1.2e-7.
+///
+/// # Panics
+/// When `x` is not whole rows.
+pub fn softmax(isa: Isa, x: &mut [f32], cols: usize) {
+    for_each_row(x, cols, |_, row| {
+        let (_, sum) = isa.run(Exponentials { row });
+        isa.run(Scale { row, factor: 1.0 / sum });
+    });
+}
+
+/// Replaces each row of `cols` numbers by the logarithm of its softmax.
+///
+/// Largest relative error of a whole tensor: 5e-8.
+///
+/// # Panics
+/// When `x` is not whole rows.
+pub fn log_softmax(isa: Isa, x: &mut [f32], cols: usize) {
+    for_each_row(x, cols, |_, row| {
+        let (largest, sum) = isa.run(ExponentialSum { row });
+        let log_sum = sum.ln();
+        row.iter_mut().for_each(|x| *x = (*x - largest) - log_sum);
+    });
+}
+
+/// The cross-entropy of each row of `logits` against its label, in `losses`. The logits are
+/// replaced by the gradient of `scale` times the sum of the losses, `(softmax - onehot) scale`.
+/// Returns the number of rows whose largest logit (the first, of equals) is the label's.
+///
+/// Largest relative error of a whole tensor, losses or gradient: 6e-8.
+///
+/// # Panics
+/// When lengths disagree or a label is not a column.
+pub fn softmax_cross_entropy(
+    isa: Isa,
+    logits: &mut [f32],
+    labels: &[u32],
+    scale: f32,
+    losses: &mut [f32],
+) -> usize {
+    assert_eq!(labels.len(), losses.len(), "one loss for each label");
+    if labels.is_empty() {
+        assert!(logits.is_empty(), "one row of logits for each label");
+        return 0;
+    }
+    assert_eq!(logits.len() % labels.len(), 0, "one row of logits for each label");
+    let cols = logits.len() / labels.len();
+    let mut correct = vec![false; labels.len()];
+    let (shared_losses, shared_correct) = (Shared::new(losses), Shared::new(&mut correct));
+    for_each_row(logits, cols, |i, row| {
+        let label = labels[i] as usize;
+        assert!(label < cols, "label {label} is not one of {cols} columns");
+        let logit = row[label];
+        let first_largest = row[..label].iter().all(|&x| x < logit);
+        let (largest, sum) = isa.run(Exponentials { row });
+        isa.run(Scale { row, factor: scale / sum });
+        row[label] -= scale;
+        // SAFETY: each row has its own element; both buffers are borrowed until the end.
+        unsafe {
+            shared_losses.slice(i..i + 1)[0] = sum.ln() - (logit - largest);
+            shared_correct.slice(i..i + 1)[0] = first_largest && logit == largest;
+        }
+    });
+    correct.into_iter().filter(|&correct| correct).count()
+}
+
+/// Calls `f(i, row i)`, on many threads when there is much to do.
+fn for_each_row(x: &mut [f32], cols: usize, f: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    if x.is_empty() {
+        return;
+    }
+    assert!(cols > 0 && x.len().is_multiple_of(cols), "x is whole rows of {cols}");
+    let (rows, len) = (x.len() / cols, x.len());
+    let rows_per_task = (parallel::CHUNK / 4).div_ceil(cols);
+    let shared = Shared::new(x);
+    parallel::for_each(rows.div_ceil(rows_per_task), len > parallel::CHUNK, |task| {
+        for i in parallel::piece(task, rows_per_task, rows) {
+            // SAFETY: tasks have different rows, and `x` is borrowed until the end.
+            f(i, unsafe { shared.slice(i * cols..(i + 1) * cols) });
+        }
+    });
+}
+
+/// `row = e^(row - its largest)`; returns the largest and the sum.
+struct Exponentials<'a> {
+    row: &'a mut [f32],
+}
+
+impl Kernel for Exponentials<'_> {
+    type Output = (f32, f32);
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f32, f32) {
+        let largest = max_of(s, self.row);
+        let shift = s.splat(largest);
+        let sum = map_sum(
+            s,
+            self.row,
+            #[inline(always)]
+            |x| math::exp_negative(s, s.sub(x, shift)),
+        );
+        (largest, sum)
+    }
+}
+
+/// The largest and the sum of `e^(row - largest)`.
+struct ExponentialSum<'a> {
+    row: &'a [f32],
+}
+
+impl Kernel for ExponentialSum<'_> {
+    type Output = (f32, f32);
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f32, f32) {
+        let largest = max_of(s, self.row);
+        let shift = s.splat(largest);
+        let sum = crate::simd::sum_of(
+            s,
+            self.row,
+            #[inline(always)]
+            |x| math::exp_negative(s, s.sub(x, shift)),
+        );
+        (largest, sum)
+    }
+}
+
+struct Scale<'a> {
+    row: &'a mut [f32],
+    factor: f32,
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let factor = s.splat(self.factor);
+        map(
+            s,
+            self.row,
+            #[inline(always)]
+            |x| s.mul(x, factor),
+        );
+    }
+}
