@@ -1,0 +1,106 @@
+//! The library's one error type: what went wrong, where, and what to do about it.
+
+use std::fmt;
+use std::path::Path;
+
+/// The result of everything in this library that a user or a file can make fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What kind of thing went wrong, for callers that react to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Reading or writing a file failed.
+    Io,
+    /// A file or a text does not have the form it should have.
+    Format,
+    /// A setting is missing, wrong, or contradicts another.
+    Config,
+    /// The input is well formed but cannot be used here.
+    Input,
+    /// The request is understood but not implemented.
+    Unsupported,
+    /// The arithmetic gave a number that is not finite.
+    Diverged,
+}
+
+/// An error with a kind and one clear sentence; the cause, if any, is its `source`.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`. The message names the file, line or key, what was found and what to do.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// A file that does not have the form it should have.
+    pub fn format(path: &Path, message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Format, format!("{}: {message}", path.display()))
+    }
+
+    /// A wrong or missing setting.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// Input that cannot be used.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// Something understood but not implemented.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
+    /// A failed file operation: `doing` completes "while ... PATH", for example "reading".
+    pub fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
+        let hint = match source.kind() {
+            std::io::ErrorKind::StorageFull => {
+                ": the disk is full; free some space and run the same command again"
+            }
+            std::io::ErrorKind::NotFound => ": there is no such file or directory",
+            std::io::ErrorKind::PermissionDenied => ": permission denied",
+            _ => "",
+        };
+        let detail = if hint.is_empty() { format!(": {source}") } else { hint.to_string() };
+        Self {
+            kind: ErrorKind::Io,
+            message: format!("{doing} {}{detail}", path.display()),
+            source: Some(Box::new(source)),
+        }
+    }
+
+    /// The same error with `source` as its cause.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}

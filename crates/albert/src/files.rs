@@ -1,0 +1,88 @@
+//! Files that are either whole or not there: written beside their name, then renamed.
+
+mod directory;
+mod text;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use albert_kernels::ReadOnlyMap;
+
+pub use directory::{create_directory, refuse_taken, remove_leftover};
+pub use text::{open_text, read_lines};
+
+use crate::error::{Error, Result};
+
+/// Writes `path` so that a crash at any instant leaves either the old file or the new one.
+///
+/// The bytes go to `path` with `.partial` appended, are flushed to the disk, and the file is then
+/// renamed over `path`. When anything fails, the partial file is removed and `path` is untouched.
+///
+/// # Errors
+/// Whatever `write` returns, or a failed file operation with the path in its message.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let partial = partial_path(path);
+    let result = write_and_sync(&partial, write)
+        .and_then(|()| fs::rename(&partial, path))
+        .and_then(|()| sync_parent(path));
+    result.map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        Error::io("writing", path, error)
+    })
+}
+
+fn write_and_sync(
+    partial: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 20, File::create(partial)?);
+    write(&mut writer)?;
+    writer.flush()?;
+    writer.get_ref().sync_all()
+}
+
+/// The name under which a file or directory is built before it is renamed into place.
+#[must_use]
+pub fn partial_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
+/// Makes a rename inside the parent directory of `path` durable.
+///
+/// # Errors
+/// Whatever the operating system says.
+pub fn sync_parent(path: &Path) -> std::io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
+}
+
+/// Reads a whole text file.
+///
+/// # Errors
+/// A missing file, or one that is not UTF-8 (with the byte offset of the first bad byte).
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|error| Error::io("reading", path, error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::format(path, format!("not UTF-8 text: the byte at offset {at} is not valid"))
+    })
+}
+
+/// Maps a file read-only into memory.
+///
+/// # Errors
+/// A missing or unreadable file.
+pub fn map(path: &Path) -> Result<ReadOnlyMap> {
+    File::open(path)
+        .and_then(|file| ReadOnlyMap::new(&file))
+        .map_err(|error| Error::io("reading", path, error))
+}

@@ -1,0 +1,13 @@
+//! Language models that share one layer (ALBERT, Lan et al. 2020) and their unshared corner
+//! (BERT): vocabulary, data, model, training and use, on the CPU.
+//!
+//! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
+//! evaluate → predict`; `error`, `files` and `random` stand below all of them.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod error;
+pub mod files;
+pub mod random;
+
+pub use error::{Error, ErrorKind, Result};
