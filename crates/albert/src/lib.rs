@@ -9,5 +9,6 @@ pub mod config;
 pub mod error;
 pub mod files;
 pub mod random;
+pub mod tokenizer;
 
 pub use error::{Error, ErrorKind, Result};
