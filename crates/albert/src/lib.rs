@@ -5,10 +5,12 @@
 //! evaluate → predict`; `error`, `files` and `random` stand below all of them.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod model;
 pub mod random;
 pub mod tokenizer;
 

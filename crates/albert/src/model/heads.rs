@@ -1,0 +1,263 @@
+//! The two heads of pre-training on top of the encoder, their losses, and what the model gives
+//! for inference. Dimensions are those of the legend in [`crate::backend`].
+
+use super::batch::{Batch, Targets};
+use super::network::{Mode, Network};
+use super::workspace::Workspace;
+use crate::backend::{Backend, ClassGradient, ClassLoss, Linear, Span, Write};
+
+/// What the encoder and the heads give for raw inspection; row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs<R> {
+    /// `[T, H]`
+    pub last_hidden_state: Vec<R>,
+    /// `[B, H]`
+    pub pooler_output: Vec<R>,
+    /// `[T, V]`
+    pub prediction_logits: Vec<R>,
+    /// `[B, 2]`
+    pub sop_logits: Vec<R>,
+}
+
+/// What each sum of cross-entropies is multiplied with in the loss: the reciprocals of the
+/// numbers of masked tokens and of sentence labels of the whole step, so that a step gives the
+/// same gradient however it is cut into batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// For masked words.
+    pub masked: f64,
+    /// For sentence labels.
+    pub sentence: f64,
+}
+
+/// The two sums of cross-entropies of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Losses {
+    /// Over masked words.
+    pub masked: ClassLoss,
+    /// Over sentence labels.
+    pub sentence: ClassLoss,
+}
+
+impl<B: Backend> Network<B> {
+    // Heads.
+
+    /// The pooler: dense and tanh of the tokens in `first`, the first ones of sequences.
+    fn pool(&self, first: &[u32], space: &mut Workspace<B>) {
+        let (hidden, rows) = (self.config.hidden_size, first.len());
+        let encoded = &space.applications[space.last].output;
+        let heads = &mut space.heads;
+        self.backend.gather(encoded, hidden, first, &mut heads.first);
+        let pooler = &self.layout.pooler;
+        self.backend.linear(&self.parameters, pooler, &heads.first, rows, &mut heads.pooled);
+        self.backend.tanh(&mut heads.pooled, rows * hidden);
+    }
+
+    /// Adds the gradient of the tokens in `first`, from that of the pooled ones, to
+    /// `scratch.hidden`.
+    fn pool_backward(&self, first: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
+        let (hidden, rows) = (self.config.hidden_size, first.len());
+        let heads = &mut space.heads;
+        self.backend.tanh_backward(&heads.pooled, &mut heads.d_pooled, rows * hidden);
+        self.backend.linear_backward(
+            &self.parameters,
+            &self.layout.pooler,
+            &heads.first,
+            &heads.d_pooled,
+            rows,
+            &mut heads.d_first,
+            Write::Set,
+            g,
+        );
+        self.backend.scatter_add(&heads.d_first, hidden, first, &mut space.scratch.hidden);
+    }
+
+    /// The masked-word head up to its decoder, of the tokens in `rows` (reference,
+    /// `run_pretraining.py:294`).
+    fn transform(&self, rows: &[u32], space: &mut Workspace<B>) {
+        let (backend, p, layout) = (&self.backend, &self.parameters, &self.layout);
+        let encoded = &space.applications[space.last].output;
+        let (heads, count) = (&mut space.heads, rows.len());
+        backend.gather(encoded, self.config.hidden_size, rows, &mut heads.masked);
+        backend.linear_activated(
+            p,
+            &layout.transform,
+            self.config.hidden_act,
+            &heads.masked,
+            count,
+            &mut heads.transformed,
+            &mut heads.activated,
+        );
+        backend.norm(
+            p,
+            &layout.transform_norm,
+            &heads.activated,
+            count,
+            &mut heads.normed,
+            &mut heads.stats,
+        );
+    }
+
+    /// Adds the gradient of the masked tokens, from that of the decoder's input, to
+    /// `scratch.hidden`.
+    fn transform_backward(&self, rows: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
+        let (backend, p, layout) = (&self.backend, &self.parameters, &self.layout);
+        let (heads, count) = (&mut space.heads, rows.len());
+        backend.norm_backward(
+            p,
+            &layout.transform_norm,
+            &heads.activated,
+            &heads.stats,
+            &heads.d_normed,
+            count,
+            &mut heads.d_activated,
+            g,
+        );
+        backend.activation_backward(
+            self.config.hidden_act,
+            &heads.transformed,
+            &mut heads.d_activated,
+            count * layout.transform.output,
+        );
+        backend.linear_backward(
+            p,
+            &layout.transform,
+            &heads.masked,
+            &heads.d_activated,
+            count,
+            &mut heads.d_masked,
+            Write::Set,
+            g,
+        );
+        backend.scatter_add(
+            &heads.d_masked,
+            self.config.hidden_size,
+            rows,
+            &mut space.scratch.hidden,
+        );
+    }
+
+    /// The losses of pre-training, and nothing else: for evaluation.
+    pub fn evaluate(&self, batch: &Batch, targets: &Targets, space: &mut Workspace<B>) -> Losses {
+        self.forward_heads(batch, targets, Mode::Inference, space);
+        self.losses(targets, None, space)
+    }
+
+    /// The losses of pre-training, and the gradient of
+    /// `scales.masked * Σ masked + scales.sentence * Σ sentence`, which is added to `gradients`.
+    /// `seed` draws the dropout.
+    pub fn train(
+        &self,
+        batch: &Batch,
+        targets: &Targets,
+        scales: Scales,
+        seed: u64,
+        space: &mut Workspace<B>,
+        gradients: &mut B::Buffer,
+    ) -> Losses {
+        let mode = Mode::Training(seed);
+        self.forward_heads(batch, targets, mode, space);
+        space.scratch.reserve(&self.backend, &self.config, batch.tokens());
+        let losses = self.losses(targets, Some((scales, gradients)), space);
+        self.backend.clear(&mut space.scratch.hidden);
+        self.transform_backward(&targets.masked_rows, space, gradients);
+        self.pool_backward(&targets.first_rows(batch), space, gradients);
+        self.encode_backward(batch, mode, space, gradients);
+        losses
+    }
+
+    fn forward_heads(
+        &self,
+        batch: &Batch,
+        targets: &Targets,
+        mode: Mode,
+        space: &mut Workspace<B>,
+    ) {
+        let (masked, labelled) = (&targets.masked_rows, &targets.labelled_sequences);
+        assert_eq!(masked.len(), targets.masked_labels.len(), "a label per masked row");
+        assert_eq!(labelled.len(), targets.sentence_labels.len(), "a label per labelled sequence");
+        self.encode(batch, mode, space);
+        space.heads.reserve(&self.backend, &self.config, labelled.len(), masked.len());
+        self.transform(masked, space);
+        self.pool(&targets.first_rows(batch), space);
+    }
+
+    fn losses(
+        &self,
+        targets: &Targets,
+        gradient: Option<(Scales, &mut B::Buffer)>,
+        space: &mut Workspace<B>,
+    ) -> Losses {
+        let (p, layout, heads) = (&self.parameters, &self.layout, &mut space.heads);
+        let (scales, mut g) = gradient.unzip();
+        let scales = scales.unwrap_or(Scales { masked: 0.0, sentence: 0.0 });
+        let mut classify = |linear, x, labels: &[u32], scale, d_x| {
+            let gradient = g.as_deref_mut().map(|g| ClassGradient { scale, d_x, g });
+            self.backend.classify(p, linear, x, labels, gradient)
+        };
+        let masked = classify(
+            &layout.decoder,
+            &heads.normed,
+            &targets.masked_labels,
+            scales.masked,
+            &mut heads.d_normed,
+        );
+        let sentence = classify(
+            &layout.sentence,
+            &heads.pooled,
+            &targets.sentence_labels,
+            scales.sentence,
+            &mut heads.d_pooled,
+        );
+        Losses { masked, sentence }
+    }
+
+    // Inference.
+
+    /// Everything the model computes for `batch`.
+    pub fn forward(&self, batch: &Batch, space: &mut Workspace<B>) -> Outputs<B::Real> {
+        let all: Vec<u32> = (0..batch.tokens() as u32).collect();
+        let prediction_logits = self.masked_words(batch, &all, space);
+        let (hidden, sequences) = (self.config.hidden_size, batch.sequences());
+        let leading =
+            |buffer: &B::Buffer, len| self.backend.download(buffer, Span { offset: 0, len });
+        Outputs {
+            sop_logits: self.sentence_logits(batch, space),
+            last_hidden_state: leading(space.output(), batch.tokens() * hidden),
+            pooler_output: leading(&space.heads.pooled, sequences * hidden),
+            prediction_logits,
+        }
+    }
+
+    /// `[rows, V]`: the logits of the words at `rows` of the flat batch.
+    pub fn masked_words(
+        &self,
+        batch: &Batch,
+        rows: &[u32],
+        space: &mut Workspace<B>,
+    ) -> Vec<B::Real> {
+        self.encode(batch, Mode::Inference, space);
+        space.heads.reserve(&self.backend, &self.config, batch.sequences(), rows.len());
+        self.transform(rows, space);
+        self.logits(&self.layout.decoder, &space.heads.normed, rows.len())
+    }
+
+    /// `[B, 2]`: the logits of in order and swapped.
+    pub fn sentence_order(&self, batch: &Batch, space: &mut Workspace<B>) -> Vec<B::Real> {
+        self.encode(batch, Mode::Inference, space);
+        self.sentence_logits(batch, space)
+    }
+
+    /// As [`sentence_order`](Self::sentence_order), of a batch that was just encoded.
+    fn sentence_logits(&self, batch: &Batch, space: &mut Workspace<B>) -> Vec<B::Real> {
+        space.heads.reserve(&self.backend, &self.config, batch.sequences(), 0);
+        self.pool(&batch.first_rows(0..batch.sequences()), space);
+        self.logits(&self.layout.sentence, &space.heads.pooled, batch.sequences())
+    }
+
+    fn logits(&self, linear: &Linear, x: &B::Buffer, rows: usize) -> Vec<B::Real> {
+        let mut logits = self.backend.zeros(rows * linear.output);
+        self.backend.linear(&self.parameters, linear, x, rows, &mut logits);
+        self.backend.download(&logits, Span { offset: 0, len: rows * linear.output })
+    }
+}

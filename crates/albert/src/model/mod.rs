@@ -1,0 +1,23 @@
+//! The model: parameters, forward and backward, heads and losses, optimizer steps. It knows
+//! numbers, not text: token ids come in, tensors and losses go out.
+
+mod batch;
+mod heads;
+mod initialise;
+mod layout;
+mod network;
+mod optimizer;
+mod workspace;
+
+pub use batch::{Batch, Targets};
+pub use heads::{Losses, Outputs, Scales};
+pub use initialise::{PositionStart, Start, append_initial};
+pub use layout::{AttentionBlock, FeedForwardBlock, Layout, Parameter};
+pub use network::Network;
+pub use optimizer::{Optimizer, OptimizerKind, OptimizerState};
+pub use workspace::Workspace;
+
+use crate::backend::Cpu;
+
+/// The model everything above this module works with.
+pub type Model = Network<Cpu>;

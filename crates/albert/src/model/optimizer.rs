@@ -1,0 +1,110 @@
+//! Optimizer steps over the table of parameters: LAMB and AdamW, with clipping by global norm.
+
+use super::network::Network;
+use crate::backend::{AdamStep, Backend, Span};
+
+/// Which optimizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptimizerKind {
+    /// Layer-wise adaptive moments (You et al. 2020), as the reference code has it: no bias
+    /// correction, no limit on the ratio, biases and norms neither decayed nor adapted.
+    Lamb,
+    /// Adam with decoupled weight decay and bias correction, as `torch.optim.AdamW`.
+    AdamW,
+}
+
+/// The constants of an optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Optimizer {
+    /// Which.
+    pub kind: OptimizerKind,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Except for biases and norms.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to this global norm; 0 leaves them.
+    pub clip_norm: f64,
+}
+
+impl Optimizer {
+    /// The constants of the reference code (`lamb_optimizer.py`, `optimization.py`).
+    #[must_use]
+    pub fn new(kind: OptimizerKind) -> Self {
+        Self { kind, beta1: 0.9, beta2: 0.999, eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0 }
+    }
+}
+
+/// The moments of all parameters, in their layout, and the steps taken.
+pub struct OptimizerState<B: Backend> {
+    pub(super) first: B::Buffer,
+    pub(super) second: B::Buffer,
+    /// Steps taken so far.
+    pub step: u64,
+}
+
+impl<B: Backend> OptimizerState<B> {
+    /// No steps taken.
+    #[must_use]
+    pub fn new(network: &Network<B>) -> Self {
+        let len = network.layout().len;
+        let zeros = || network.backend().zeros(len);
+        Self { first: zeros(), second: zeros(), step: 0 }
+    }
+
+    /// The first and second moments, for saving.
+    pub fn moments(&self, network: &Network<B>) -> [Vec<B::Real>; 2] {
+        let all = Span { offset: 0, len: network.layout().len };
+        [&self.first, &self.second].map(|moments| network.backend().download(moments, all))
+    }
+
+    /// Puts back saved moments.
+    pub fn set_moments(&mut self, network: &Network<B>, first: &[B::Real], second: &[B::Real]) {
+        network.backend().upload(first, &mut self.first, 0);
+        network.backend().upload(second, &mut self.second, 0);
+    }
+}
+
+impl<B: Backend> Network<B> {
+    /// The global norm of `gradients`.
+    #[must_use]
+    pub fn gradient_norm(&self, gradients: &B::Buffer) -> f64 {
+        let squares = |span| self.backend().sum_of_squares(gradients, span);
+        self.layout().parameters.iter().map(|parameter| squares(parameter.span)).sum::<f64>().sqrt()
+    }
+
+    /// Clips `gradients` and takes one step with `learning_rate`. `norm` is their
+    /// [`gradient_norm`](Self::gradient_norm).
+    pub fn optimize(
+        &mut self,
+        optimizer: &Optimizer,
+        learning_rate: f64,
+        gradients: &mut B::Buffer,
+        norm: f64,
+        state: &mut OptimizerState<B>,
+    ) {
+        if optimizer.clip_norm > 0.0 && norm > optimizer.clip_norm {
+            self.backend().scale(gradients, optimizer.clip_norm / norm);
+        }
+        state.step += 1;
+        let lamb = optimizer.kind == OptimizerKind::Lamb;
+        let (backend, layout, parameters) = self.parts_mut();
+        for parameter in &layout.parameters {
+            let excluded = parameter.is_excluded_from_decay();
+            let step = AdamStep {
+                learning_rate,
+                beta1: optimizer.beta1,
+                beta2: optimizer.beta2,
+                eps: optimizer.eps,
+                weight_decay: if excluded { 0.0 } else { optimizer.weight_decay },
+                bias_correction_step: (!lamb).then_some(state.step),
+                layer_adaptation: lamb && !excluded,
+            };
+            let OptimizerState { first, second, .. } = state;
+            backend.adam(&step, parameter.span, parameters, gradients, first, second);
+        }
+    }
+}

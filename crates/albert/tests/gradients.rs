@@ -1,0 +1,157 @@
+//! Finite differences of the whole model in `f64`: the gradient of every parameter tensor.
+
+mod common;
+
+use albert::backend::Reference;
+use albert::config::{Activation, ModelConfig, Sharing};
+use albert::model::{Batch, Network, Scales, Start, Targets, Workspace};
+use albert::random::Seed;
+use common::{assert_close, relative_error};
+use rand::RngExt;
+
+type Net = Network<Reference>;
+
+const SCALES: Scales = Scales { masked: 0.3, sentence: 0.7 };
+const DROPOUT_SEED: u64 = 11;
+
+fn config() -> ModelConfig {
+    let mut config = ModelConfig::preset("nano").unwrap();
+    (config.vocab_size, config.embedding_size, config.hidden_size) = (13, 4, 6);
+    (config.num_hidden_layers, config.num_attention_heads, config.intermediate_size) = (3, 2, 7);
+    config.max_position_embeddings = 8;
+    config
+}
+
+/// A network whose parameters are all of order one, so that nothing hides behind small weights.
+fn network(config: &ModelConfig) -> Net {
+    let mut network = Net::initialised(Reference, config.clone(), Start::new(Seed::new(1)));
+    let mut generator = Seed::new(2).generator();
+    let values: Vec<f64> =
+        network.all_parameters().iter().map(|x| x + generator.random_range(-0.5..0.5)).collect();
+    network.set_parameters(0, &values);
+    network
+}
+
+fn batch(config: &ModelConfig) -> (Batch, Targets) {
+    let mut batch = Batch::new();
+    batch.push(config, &[2, 5, 9, 3, 7, 12, 3], &[0, 0, 0, 0, 1, 1, 1]).unwrap();
+    batch.push(config, &[2], &[0]).unwrap();
+    batch.push(config, &[2, 5, 5, 3], &[0, 0, 0, 0]).unwrap();
+    let targets = Targets {
+        masked_rows: vec![1, 4, 5, 9],
+        masked_labels: vec![6, 0, 12, 5],
+        labelled_sequences: vec![0, 2],
+        sentence_labels: vec![1, 0],
+    };
+    (batch, targets)
+}
+
+fn loss(network: &Net, space: &mut Workspace<Reference>, g: &mut Vec<f64>) -> f64 {
+    let (batch, targets) = batch(network.config());
+    let losses = network.train(&batch, &targets, SCALES, DROPOUT_SEED, space, g);
+    SCALES.masked * losses.masked.sum + SCALES.sentence * losses.sentence.sum
+}
+
+/// Central differences of every element of every tensor.
+fn check(config: &ModelConfig) {
+    config.validate().unwrap();
+    let mut network = network(config);
+    let (mut space, mut unused) = (Workspace::new(&network), network.zero_gradients());
+    let mut gradients = network.zero_gradients();
+    loss(&network, &mut space, &mut gradients);
+    for parameter in network.layout().parameters.clone() {
+        let mut differences = Vec::with_capacity(parameter.span.len);
+        for (offset, value) in parameter.span.range().zip(network.parameter(parameter.span)) {
+            let mut at = |shift: f64| {
+                network.set_parameters(offset, &[value + shift]);
+                loss(&network, &mut space, &mut unused)
+            };
+            let step = 1e-5;
+            differences.push((at(step) - at(-step)) / (2.0 * step));
+            at(0.0);
+        }
+        let analytic = &gradients[parameter.span.range()];
+        if parameter.name().ends_with("key.bias") {
+            // A bias of the keys shifts all scores of a row alike, which softmax does not see: the
+            // gradient is zero, up to rounding.
+            assert!(analytic.iter().chain(&differences).all(|x| x.abs() < 1e-9), "{analytic:?}");
+        } else {
+            assert_close(parameter.name(), &differences, analytic, 1e-6);
+        }
+    }
+}
+
+fn check_all_activations(config: &ModelConfig) {
+    for hidden_act in [Activation::Gelu, Activation::GeluNew, Activation::Relu] {
+        check(&ModelConfig { hidden_act, ..config.clone() });
+    }
+}
+
+#[test]
+fn everything_shared() {
+    check_all_activations(&config());
+}
+
+#[test]
+fn two_groups_of_two_inner_layers() {
+    let groups = ModelConfig { num_hidden_layers: 2, num_hidden_groups: 2, ..config() };
+    check_all_activations(&ModelConfig { inner_group_num: 2, ..groups });
+}
+
+#[test]
+fn attention_shared() {
+    check_all_activations(&config().with_sharing(Sharing::Attention).unwrap());
+}
+
+#[test]
+fn feed_forward_shared() {
+    check(&config().with_sharing(Sharing::FeedForward).unwrap());
+}
+
+#[test]
+fn nothing_shared() {
+    check_all_activations(&config().with_sharing(Sharing::Nothing).unwrap());
+}
+
+#[test]
+fn bert() {
+    let albert = config();
+    let bert = ModelConfig::preset("bert-nano").unwrap();
+    check(&ModelConfig {
+        vocab_size: albert.vocab_size,
+        embedding_size: albert.hidden_size,
+        hidden_size: albert.hidden_size,
+        num_hidden_layers: 2,
+        num_hidden_groups: 2,
+        num_attention_heads: 3,
+        intermediate_size: 5,
+        max_position_embeddings: 8,
+        hidden_dropout_prob: 0.0,
+        attention_probs_dropout_prob: 0.0,
+        ..bert
+    });
+}
+
+#[test]
+fn with_dropout() {
+    let rates =
+        ModelConfig { hidden_dropout_prob: 0.2, attention_probs_dropout_prob: 0.3, ..config() };
+    check(&rates);
+    let without = loss_of(&config());
+    assert!((loss_of(&rates) - without).abs() > 1e-3, "dropout changed nothing");
+}
+
+fn loss_of(config: &ModelConfig) -> f64 {
+    let network = network(config);
+    loss(&network, &mut Workspace::new(&network), &mut network.zero_gradients())
+}
+
+#[test]
+fn the_comparison_can_fail() {
+    assert_eq!(relative_error(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
+    assert!(relative_error(&[0.0], &[1e-3]) >= 1.0);
+    assert!(relative_error(&[1e-30], &[0.0]).is_infinite());
+    assert!(relative_error(&[f64::NAN], &[1.0]).is_infinite());
+    assert!(relative_error(&[1.0, 2.0], &[1.0, 2.0 + 1e-5]) > 1e-6);
+    assert!(std::panic::catch_unwind(|| relative_error(&[1.0], &[1.0, 0.0])).is_err());
+}
