@@ -6,12 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
 pub mod model;
+pub mod predict;
 pub mod random;
 pub mod tokenizer;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

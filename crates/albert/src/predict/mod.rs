@@ -1,0 +1,108 @@
+//! Text in, answers out: a model together with its tokenizer.
+
+mod fill_mask;
+mod sentence_order;
+
+use std::path::Path;
+use std::sync::Mutex;
+
+pub use fill_mask::{FilledMask, Prediction};
+pub use sentence_order::OrderScores;
+
+use crate::backend::Cpu;
+use crate::checkpoint::{self, Loaded, Parts};
+use crate::error::{Error, Result};
+use crate::model::{Batch, Model, Workspace};
+use crate::tokenizer::{Encoding, InputOptions, Tokenizer, Truncation};
+
+/// A model with its tokenizer, usable from many threads at once.
+pub struct Predictor {
+    model: Model,
+    parts: Parts,
+    tokenizer: Tokenizer,
+    /// Workspaces that no call is using.
+    idle: Mutex<Vec<Workspace<Cpu>>>,
+}
+
+impl Predictor {
+    /// Reads the model and the tokenizer in `directory`. Also gives a sentence per key or tensor
+    /// of its files that was not understood.
+    ///
+    /// # Errors
+    /// As [`checkpoint::load`] and [`Tokenizer::load`]; a tokenizer with more ids than the model.
+    pub fn load(directory: &Path, backend: Cpu) -> Result<(Self, Vec<String>)> {
+        let Loaded { model, parts, warnings } = checkpoint::load(directory, backend)?;
+        let tokenizer = Tokenizer::load(directory)?;
+        let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
+        if ids > vocab_size {
+            return Err(Error::input(format!(
+                "{}: the tokenizer has {ids} ids, and the model a vocabulary of {vocab_size}: \
+                 they do not belong together",
+                directory.display()
+            )));
+        }
+        Ok((Self { model, parts, tokenizer, idle: Mutex::default() }, warnings))
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Encodes a text or a pair. One with more tokens than the model has positions is refused when
+    /// it comes into a batch.
+    fn encode(&self, first: &str, second: Option<&str>) -> Result<Encoding> {
+        let options = InputOptions {
+            max_length: None,
+            truncation: Truncation::DoNotTruncate,
+            special_tokens_in_text: true,
+            ..InputOptions::default()
+        };
+        self.tokenizer.encode_input(first, second, &options)
+    }
+
+    /// One flat batch of many encodings.
+    fn batch(&self, encodings: &[Encoding]) -> Result<Batch> {
+        let mut batch = Batch::new();
+        for encoding in encodings {
+            batch.push(self.model.config(), &encoding.ids, &encoding.type_ids)?;
+        }
+        Ok(batch)
+    }
+
+    /// Runs `compute` with a workspace that no other call is using.
+    fn with_workspace<T>(&self, compute: impl FnOnce(&mut Workspace<Cpu>) -> T) -> T {
+        let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut space = idle().pop().unwrap_or_else(|| Workspace::new(&self.model));
+        let result = compute(&mut space);
+        idle().push(space);
+        result
+    }
+}
+
+/// The probabilities of a row of logits.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::softmax;
+
+    #[test]
+    fn probabilities_add_up_even_for_large_logits() {
+        let shares = softmax(&[1000.0, 1000.0, 1001.0]);
+        assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert!((shares[2] / shares[0] - std::f32::consts::E).abs() < 1e-5);
+    }
+}

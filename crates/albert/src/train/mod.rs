@@ -1,0 +1,15 @@
+//! Pre-training: settings, schedule, the loop, and the run on disk. Examples come from
+//! [`crate::data`], arithmetic from [`crate::model`].
+
+mod metrics;
+mod pretrain;
+mod run;
+mod schedule;
+mod settings;
+mod step;
+
+pub use metrics::{EvaluationMetrics, StepMetrics};
+pub use pretrain::{Event, Outcome, Pretraining};
+pub use run::Run;
+pub use schedule::Schedule;
+pub use settings::{Objective, OptimizerName, Positions, Settings};

@@ -1,0 +1,333 @@
+//! A training run on disk:
+//!
+//! ```text
+//! RUN/config.toml            the settings, as resolved
+//! RUN/metrics.jsonl          a line per measurement
+//! RUN/model/                 the model of the newest checkpoint, in Hugging Face's layout
+//! RUN/checkpoints/00001000/  model.safetensors, optimizer.safetensors, state.json of a step
+//! ```
+//!
+//! The run and each checkpoint are built under another name and renamed when whole, so a crash at
+//! any instant leaves every checkpoint either whole or absent.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::settings::Settings;
+use crate::backend::Cpu;
+use crate::checkpoint::{self, WEIGHTS_FILE};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
+use crate::model::{Layout, Model, OptimizerState};
+use crate::tokenizer::Tokenizer;
+
+const SETTINGS_FILE: &str = "config.toml";
+const METRICS_FILE: &str = "metrics.jsonl";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+const STATE_FILE: &str = "state.json";
+const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Progress {
+    /// Of this file's form.
+    pub(super) version: u32,
+    /// Steps taken.
+    pub(super) step: u64,
+    /// Tokens seen.
+    pub(super) tokens: u64,
+}
+
+impl Progress {
+    pub(super) const START: Self = Self { version: 1, step: 0, tokens: 0 };
+}
+
+/// The directory of a run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    directory: PathBuf,
+    /// Held open for its lock, which ends with the process however that ends.
+    _lock: Arc<File>,
+}
+
+/// A checkpoint in memory.
+pub(super) struct Restored {
+    pub(super) model: Model,
+    pub(super) optimizer: OptimizerState<Cpu>,
+    pub(super) progress: Progress,
+}
+
+impl Run {
+    /// Creates the directory of a new run with its settings, the description of its model and its
+    /// tokenizer.
+    ///
+    /// # Errors
+    /// A path that is taken; a failed write.
+    pub fn create(
+        directory: &Path,
+        settings: &Settings,
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
+        if directory.join(SETTINGS_FILE).exists() {
+            return Err(Error::input(format!(
+                "{} already holds a training run: continue it with --resume, or choose another \
+                 --output",
+                directory.display()
+            )));
+        }
+        create_directory(
+            directory,
+            |name| ["model", SETTINGS_FILE].contains(&name),
+            |partial| write_run(partial, settings, config, tokenizer),
+        )?;
+        Ok(Self { directory: directory.to_owned(), _lock: lock(directory)? })
+    }
+
+    /// Opens an existing run and its settings.
+    ///
+    /// # Errors
+    /// A directory that is no run, or whose settings cannot be read.
+    pub fn open(directory: &Path) -> Result<(Self, Settings)> {
+        let path = directory.join(SETTINGS_FILE);
+        if !path.exists() {
+            return Err(Error::input(format!(
+                "{} is not a training run (it has no {SETTINGS_FILE}): start one without --resume",
+                directory.display()
+            )));
+        }
+        let settings = Settings::read(&path)?;
+        Ok((Self { directory: directory.to_owned(), _lock: lock(directory)? }, settings))
+    }
+
+    /// Where the run's model is.
+    #[must_use]
+    pub fn model_directory(&self) -> PathBuf {
+        self.directory.join("model")
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.directory.join("checkpoints")
+    }
+
+    /// The checkpoint of a step, whether it exists or not.
+    fn checkpoint(&self, step: u64) -> PathBuf {
+        self.checkpoints().join(format!("{step:08}"))
+    }
+
+    /// Whether the checkpoint of `step` was saved.
+    pub(super) fn has_checkpoint(&self, step: u64) -> bool {
+        self.checkpoint(step).exists()
+    }
+
+    /// The whole checkpoints, oldest first, by step.
+    fn steps(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let directory = self.checkpoints();
+        if !directory.exists() {
+            return Ok(Vec::new());
+        }
+        let entries =
+            fs::read_dir(&directory).map_err(|error| Error::io("reading", &directory, error))?;
+        let mut steps = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| Error::io("reading", &directory, error))?.path();
+            let step = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+            steps.extend(step.map(|step| (step, path)));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The newest checkpoint, or `None` if the run was stopped before its first.
+    pub(super) fn restore(&self, config: &ModelConfig, backend: Cpu) -> Result<Option<Restored>> {
+        let Some((step, path)) = self.steps()?.pop() else { return Ok(None) };
+        let restored = restore(&path, step, config, backend).map_err(|error| {
+            Error::new(
+                error.kind(),
+                format!(
+                    "the newest checkpoint is damaged: {error}; remove {} to continue from the \
+                     one before it, or from the beginning if there is none",
+                    path.display()
+                ),
+            )
+        })?;
+        self.publish(&path)?;
+        Ok(Some(restored))
+    }
+
+    /// Removes old checkpoints but for `keep`, and what a killed process left half written or half
+    /// removed. A checkpoint loses its name before its files: what has a name is whole.
+    pub(super) fn clean(&self, keep: usize) -> Result<()> {
+        let steps = self.steps()?;
+        for (_, old) in &steps[..steps.len().saturating_sub(keep)] {
+            fs::rename(old, partial_path(old))
+                .map_err(|error| Error::io("removing", old, error))?;
+        }
+        let directory = self.checkpoints();
+        let io = |error| Error::io("reading", &directory, error);
+        if !directory.exists() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "partial") {
+                fs::remove_dir_all(&path).map_err(|error| Error::io("removing", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint, makes it the run's model, and removes old ones but for `keep`.
+    pub(super) fn save(
+        &self,
+        model: &Model,
+        optimizer: &OptimizerState<Cpu>,
+        progress: &Progress,
+        keep: usize,
+    ) -> Result<()> {
+        let path = self.checkpoint(progress.step);
+        let partial = partial_path(&path);
+        let result = write_checkpoint(&partial, model, optimizer, progress).and_then(|()| {
+            fs::rename(&partial, &path)
+                .and_then(|()| sync_parent(&path))
+                .map_err(|error| Error::io("writing", &path, error))
+        });
+        if result.is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+        result?;
+        self.publish(&path)?;
+        self.clean(keep)
+    }
+
+    /// Makes the weights of a checkpoint those of the run's model: the same file under a second
+    /// name, or a copy where the file system has no such thing.
+    fn publish(&self, checkpoint: &Path) -> Result<()> {
+        let (from, to) = (checkpoint.join(WEIGHTS_FILE), self.model_directory().join(WEIGHTS_FILE));
+        let partial = partial_path(&to);
+        let _ = fs::remove_file(&partial);
+        fs::hard_link(&from, &partial)
+            .or_else(|_| fs::copy(&from, &partial).map(drop))
+            .and_then(|()| fs::rename(&partial, &to))
+            .map_err(|error| Error::io("writing", &to, error))?;
+        // Renaming one name of a file to another of its names does nothing (POSIX).
+        let _ = fs::remove_file(&partial);
+        Ok(())
+    }
+
+    /// Appends a line to `metrics.jsonl`.
+    pub(super) fn log(&self, line: &Value) -> Result<()> {
+        let path = self.directory.join(METRICS_FILE);
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
+            .map_err(|error| Error::io("writing", &path, error))
+    }
+
+    /// Removes the lines of `metrics.jsonl` after `step`, which will be written again.
+    pub(super) fn rewind_log(&self, step: u64) -> Result<()> {
+        let path = self.directory.join(METRICS_FILE);
+        if !path.exists() {
+            return Ok(());
+        }
+        let bytes = fs::read(&path).map_err(|error| Error::io("reading", &path, error))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let is_before = |line: &&str| {
+            let value: Option<Value> = serde_json::from_str(line).ok();
+            value.and_then(|value| value["step"].as_u64()).is_some_and(|of_line| of_line <= step)
+        };
+        let kept: String = text.lines().filter(is_before).flat_map(|line| [line, "\n"]).collect();
+        write_atomically(&path, |file| file.write_all(kept.as_bytes()))
+    }
+}
+
+/// Two processes that write one run would mix their checkpoints and measurements.
+fn lock(directory: &Path) -> Result<Arc<File>> {
+    let file = File::open(directory).map_err(|error| Error::io("opening", directory, error))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Error::input(format!(
+            "{} is being trained by another process: wait for it, or stop it first",
+            directory.display()
+        ))),
+        // Some network file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Arc::new(file)),
+    }
+}
+
+/// Writes all that a run has before its first step.
+fn write_run(
+    directory: &Path,
+    settings: &Settings,
+    config: &ModelConfig,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    let model = directory.join("model");
+    fs::create_dir_all(&model).map_err(|error| Error::io("creating", &model, error))?;
+    settings.write(&directory.join(SETTINGS_FILE))?;
+    config.write(&model.join(checkpoint::CONFIG_FILE))?;
+    tokenizer.save(&model)
+}
+
+fn write_checkpoint(
+    directory: &Path,
+    model: &Model,
+    optimizer: &OptimizerState<Cpu>,
+    progress: &Progress,
+) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).map_err(|error| Error::io("removing", directory, error))?;
+    }
+    fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
+    checkpoint::write_weights(model, &directory.join(WEIGHTS_FILE))?;
+    let moments = optimizer.moments(model);
+    let shape = [moments[0].len()];
+    let tensors: Vec<_> = MOMENTS
+        .iter()
+        .zip(&moments)
+        .map(|(name, values)| (*name, values.as_slice(), shape.as_slice()))
+        .collect();
+    checkpoint::write_tensors(&tensors, &directory.join(OPTIMIZER_FILE))?;
+    let text = format!("{}\n", serde_json::json!(progress));
+    write_atomically(&directory.join(STATE_FILE), |file| file.write_all(text.as_bytes()))
+}
+
+/// Reads the checkpoint of `step`.
+fn restore(directory: &Path, step: u64, config: &ModelConfig, backend: Cpu) -> Result<Restored> {
+    let path = directory.join(STATE_FILE);
+    let progress: Progress = serde_json::from_str(&crate::files::read_text(&path)?)
+        .map_err(|error| Error::format(&path, error))?;
+    if progress.version != Progress::START.version {
+        let version = progress.version;
+        return Err(Error::format(
+            &path,
+            format!("version {version} is not known to this program"),
+        ));
+    }
+    if progress.step != step {
+        let found = progress.step;
+        return Err(Error::format(
+            &path,
+            format!("key \"step\" is {found}, but the directory is of step {step}"),
+        ));
+    }
+    let weights = directory.join(WEIGHTS_FILE);
+    let loaded = checkpoint::load_weights(&weights, config.clone(), backend)?;
+    if !loaded.parts.is_whole() {
+        return Err(Error::format(&weights, "tensors of the heads are missing"));
+    }
+    let len = Layout::new(config).len;
+    let moments = checkpoint::read_tensors(&directory.join(OPTIMIZER_FILE), &MOMENTS, len)?;
+    let mut optimizer = OptimizerState::new(&loaded.model);
+    optimizer.set_moments(&loaded.model, &moments[0], &moments[1]);
+    optimizer.step = progress.step;
+    Ok(Restored { model: loaded.model, optimizer, progress })
+}

@@ -1,0 +1,367 @@
+//! What a pre-training run is told, as written in its `config.toml`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Schedule;
+use crate::data::{Masking, SampleOptions, SentenceObjective};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model::{Optimizer, OptimizerKind, PositionStart};
+
+/// More steps, or more sequences in a step, than any run has: products of the two stay exact.
+const STEPS_MAX: u64 = 1 << 40;
+const BATCH_SIZE_MAX: u64 = 1 << 20;
+
+/// The sentence objective, by the name a user writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Sentence order (paper, section 3.1).
+    Order,
+    /// Next sentence, as BERT.
+    Next,
+    /// Masked words only.
+    None,
+}
+
+/// The optimizer, by the name a user writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerName {
+    /// LAMB, as the reference code has it.
+    Lamb,
+    /// AdamW, as `torch.optim.AdamW`.
+    Adamw,
+}
+
+/// How the position embeddings start, by the name a user writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Truncated normal, as the reference.
+    Normal,
+    /// Sinusoids.
+    Sinusoidal,
+}
+
+impl From<Positions> for PositionStart {
+    fn from(positions: Positions) -> Self {
+        match positions {
+            Positions::Normal => Self::Normal,
+            Positions::Sinusoidal => Self::Sinusoidal,
+        }
+    }
+}
+
+/// The settings of a run. A recipe is the same file with some of the keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The store to train on.
+    pub data: PathBuf,
+    /// The fingerprint of that store, noted when a run starts.
+    pub data_fingerprint: String,
+    /// The store to evaluate on.
+    pub eval_data: Option<PathBuf>,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Sequences per step.
+    pub batch_size: usize,
+    /// Tokens at most that are computed at a time; a step accumulates gradients over as many such
+    /// parts as it takes. 0 chooses by the model's size.
+    pub tokens_per_batch: usize,
+    /// Tokens of a sequence at most.
+    pub sequence_length: usize,
+    /// Share of sequences with a random shorter length.
+    pub short_probability: f64,
+    /// Share of tokens to predict.
+    pub mask_rate: f64,
+    /// The longest run of words masked together.
+    pub max_ngram: usize,
+    /// What is learnt about two segments.
+    pub objective: Objective,
+    /// Which optimizer.
+    pub optimizer: OptimizerName,
+    /// Reached at the end of warm-up.
+    pub learning_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup_steps: u64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Except for biases and norms.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; 0 for no limit.
+    pub clip_norm: f64,
+    /// How the position embeddings start.
+    pub positions: Positions,
+    /// Of all randomness.
+    pub seed: u64,
+    /// Steps between lines of `metrics.jsonl`.
+    pub log_steps: u64,
+    /// Steps between evaluations.
+    pub eval_steps: u64,
+    /// Examples of an evaluation.
+    pub eval_examples: u64,
+    /// Steps between checkpoints.
+    pub save_steps: u64,
+    /// Checkpoints kept.
+    pub keep: usize,
+}
+
+impl Default for Settings {
+    /// For one machine: AdamW and short sequences. The paper's own setting (LAMB, 4,096 sequences
+    /// of 512, 125,000 steps) is for hundreds of accelerators.
+    fn default() -> Self {
+        Self {
+            data: PathBuf::new(),
+            data_fingerprint: String::new(),
+            eval_data: None,
+            steps: 10_000,
+            batch_size: 64,
+            tokens_per_batch: 0,
+            sequence_length: 128,
+            short_probability: 0.1,
+            mask_rate: 0.15,
+            max_ngram: 3,
+            objective: Objective::Order,
+            optimizer: OptimizerName::Adamw,
+            learning_rate: 1e-3,
+            warmup_steps: 500,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-6,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            positions: Positions::Normal,
+            seed: 12_345,
+            log_steps: 10,
+            eval_steps: 500,
+            eval_examples: 512,
+            save_steps: 500,
+            keep: 2,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a recipe or the `config.toml` of a run; keys that are absent keep their defaults.
+    ///
+    /// # Errors
+    /// A missing file, one that is not TOML, an unknown key or a value of the wrong type.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::parse(path, &files::read_text(path)?)
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let at = before.matches('\n').count();
+            let line = text.lines().nth(at).unwrap_or_default();
+            let mut message = error.message().trim_end().replace('\n', ", ");
+            for (of_rust, name) in
+                [("u64", "a whole number"), ("usize", "a whole number"), ("f64", "a number")]
+            {
+                message =
+                    message.replace(&format!("expected {of_rust}"), &format!("expected {name}"));
+            }
+            Error::format(path, format!("line {}: {message}, in `{line}`", at + 1))
+        })
+    }
+
+    /// The settings of a run: `flags` over the recipe over the defaults. `flags` has the keys of
+    /// a recipe. Where neither says, warm-up is a twentieth of the steps, and LAMB has the
+    /// paper's learning rate.
+    ///
+    /// # Errors
+    /// A recipe that cannot be read, or flags of other names or types.
+    pub fn resolve(recipe: Option<&Path>, flags: toml::Table) -> Result<Self> {
+        let mut table = toml::Table::new();
+        if let Some(path) = recipe {
+            let text = files::read_text(path)?;
+            // Named by their lines, what is wrong in the recipe is easier to find.
+            Self::parse::<Self>(path, &text)?;
+            table = Self::parse(path, &text)?;
+        }
+        table.extend(flags);
+        let parse = |table: &toml::Table| -> Result<Self> {
+            let settings: std::result::Result<Self, toml::de::Error> = table.clone().try_into();
+            settings.map_err(|error| Error::config(format!("settings: {}", error.message())))
+        };
+        let mut settings = parse(&table)?;
+        if !table.contains_key("warmup_steps") {
+            settings.warmup_steps = settings.steps / 20;
+        }
+        if !table.contains_key("learning_rate") && settings.optimizer == OptimizerName::Lamb {
+            settings.learning_rate = 0.001_76;
+        }
+        Ok(settings)
+    }
+
+    /// Writes all settings, as resolved.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        // Nothing but the path of a store can be what TOML cannot hold.
+        let text = toml::to_string(self).map_err(|error| {
+            let mut stores = std::iter::once(&self.data).chain(&self.eval_data);
+            let store = stores.find(|path| path.to_str().is_none()).unwrap_or(&self.data);
+            Error::config(format!("{}: {error}; rename the store", store.display()))
+        })?;
+        files::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))
+    }
+
+    /// Checks the values that neither the sampler nor the model checks.
+    ///
+    /// # Errors
+    /// Names the setting, its value and what it could be.
+    pub fn validate(&self) -> Result<()> {
+        let at_most = [
+            ("steps", self.steps, STEPS_MAX),
+            ("batch-size", self.batch_size as u64, BATCH_SIZE_MAX),
+            ("log-steps", self.log_steps, u64::MAX),
+            ("eval-steps", self.eval_steps, u64::MAX),
+            ("eval-examples", self.eval_examples, u64::MAX),
+            ("save-steps", self.save_steps, u64::MAX),
+            ("max-ngram", self.max_ngram as u64, u64::MAX),
+            ("keep", self.keep as u64, u64::MAX),
+        ];
+        for (name, value, limit) in at_most {
+            if value == 0 {
+                return Err(Error::config(format!("{name} is 0: must be at least 1")));
+            }
+            if value > limit {
+                return Err(Error::config(format!("{name} is {value}: must be at most {limit}")));
+            }
+        }
+        if self.warmup_steps >= self.steps {
+            return Err(Error::config(format!(
+                "warmup-steps is {}: must be below the number of steps, {}",
+                self.warmup_steps, self.steps
+            )));
+        }
+        let not_negative = [
+            ("learning-rate", self.learning_rate),
+            ("epsilon", self.epsilon),
+            ("weight-decay", self.weight_decay),
+            ("clip-norm", self.clip_norm),
+        ];
+        for (name, value) in not_negative {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::config(format!(
+                    "{name} is {value}: must be a number from 0 up"
+                )));
+            }
+        }
+        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::config(format!("{name} is {value}: must be in [0, 1)")));
+            }
+        }
+        if !(self.mask_rate > 0.0 && self.mask_rate < 1.0) {
+            let rate = self.mask_rate;
+            return Err(Error::config(format!("mask-rate is {rate}: must be between 0 and 1")));
+        }
+        Ok(())
+    }
+
+    /// How examples are drawn.
+    #[must_use]
+    pub fn sample_options(&self) -> SampleOptions {
+        SampleOptions {
+            sequence_length: self.sequence_length,
+            short_probability: self.short_probability,
+            objective: match self.objective {
+                Objective::Order => SentenceObjective::Order,
+                Objective::Next => SentenceObjective::NextSentence,
+                Objective::None => SentenceObjective::None,
+            },
+            masking: Masking {
+                rate: self.mask_rate,
+                max_ngram: self.max_ngram,
+                ..Masking::default()
+            },
+        }
+    }
+
+    /// The learning rates.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        let Self { learning_rate, warmup_steps, steps, .. } = *self;
+        Schedule { learning_rate, warmup_steps, steps }
+    }
+
+    /// The optimizer's constants.
+    #[must_use]
+    pub fn optimizer(&self) -> Optimizer {
+        Optimizer {
+            kind: match self.optimizer {
+                OptimizerName::Lamb => OptimizerKind::Lamb,
+                OptimizerName::Adamw => OptimizerKind::AdamW,
+            },
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip_norm: self.clip_norm,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        let settings = Settings {
+            data: "a store".into(),
+            learning_rate: 0.1 + 0.2,
+            optimizer: OptimizerName::Lamb,
+            ..Settings::default()
+        };
+        settings.write(&path).unwrap();
+        assert_eq!(Settings::read(&path).unwrap(), settings);
+    }
+
+    #[test]
+    fn flags_go_over_the_recipe_and_the_recipe_over_the_defaults() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recipe.toml");
+        std::fs::write(&path, "steps = 400\nseed = 7\noptimizer = \"lamb\"\n").unwrap();
+        let flags = toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(8))]);
+        let settings = Settings::resolve(Some(&path), flags.clone()).unwrap();
+        assert_eq!((settings.steps, settings.seed, settings.warmup_steps), (400, 8, 20));
+        assert_eq!(settings.learning_rate, 0.001_76);
+        assert_eq!(settings.batch_size, Settings::default().batch_size);
+        assert_eq!(Settings::resolve(None, flags).unwrap().steps, Settings::default().steps);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recipe.toml");
+        for (text, part) in [
+            ("\nlerning_rate = 1", "recipe.toml: line 2: unknown field `lerning_rate`"),
+            ("steps = \"many\"", "steps"),
+            ("optimizer = \"sgd\"", "sgd"),
+            ("steps = ", "recipe.toml"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let message = Settings::read(&path).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+        let wrong = Settings { warmup_steps: 20_000, ..Settings::default() };
+        assert!(wrong.validate().unwrap_err().to_string().contains("warmup-steps"));
+        let wrong = Settings { learning_rate: f64::NAN, ..Settings::default() };
+        assert!(wrong.validate().unwrap_err().to_string().contains("learning-rate"));
+    }
+}

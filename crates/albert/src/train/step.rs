@@ -1,0 +1,69 @@
+//! One step's examples, cut into batches that fit in memory.
+
+use rayon::prelude::*;
+
+use crate::config::ModelConfig;
+use crate::data::{Example, Sampler};
+use crate::error::Result;
+use crate::model::{Batch, Scales, Targets};
+
+/// Examples laid out for the model, in parts of at most so many tokens.
+pub(super) struct Parts {
+    pub(super) parts: Vec<(Batch, Targets)>,
+    pub(super) masked: usize,
+    pub(super) labelled: usize,
+    pub(super) tokens: usize,
+}
+
+impl Parts {
+    /// Draws examples `numbers` and lays them out.
+    pub(super) fn draw(
+        sampler: &Sampler,
+        numbers: std::ops::Range<u64>,
+        config: &ModelConfig,
+        tokens_per_batch: usize,
+    ) -> Result<Self> {
+        let examples: Result<Vec<Example>> =
+            numbers.into_par_iter().map(|number| sampler.example(number)).collect();
+        let mut parts = Self { parts: Vec::new(), masked: 0, labelled: 0, tokens: 0 };
+        for example in examples? {
+            parts.push(&example, config, tokens_per_batch)?;
+        }
+        Ok(parts)
+    }
+
+    fn push(&mut self, example: &Example, config: &ModelConfig, limit: usize) -> Result<()> {
+        let len = example.input_ids.len();
+        let full = |(batch, _): &(Batch, Targets)| batch.tokens() + len > limit;
+        if self.parts.last().is_none_or(full) {
+            self.parts.push((Batch::new(), Targets::default()));
+        }
+        let (batch, targets) = self.parts.last_mut().expect("one was pushed");
+        let first = batch.tokens() as u32;
+        targets.masked_rows.extend(example.masked_positions.iter().map(|at| first + at));
+        targets.masked_labels.extend_from_slice(&example.masked_labels);
+        if let Some(label) = example.sentence_label {
+            targets.labelled_sequences.push(batch.sequences());
+            targets.sentence_labels.push(label);
+            self.labelled += 1;
+        }
+        batch.push(config, &example.input_ids, &example.token_type_ids)?;
+        self.masked += example.masked_positions.len();
+        self.tokens += len;
+        Ok(())
+    }
+
+    /// What makes the loss the mean over all parts together.
+    pub(super) fn scales(&self) -> Scales {
+        let reciprocal = |count: usize| 1.0 / count.max(1) as f64;
+        Scales { masked: reciprocal(self.masked), sentence: reciprocal(self.labelled) }
+    }
+}
+
+/// Tokens to compute at a time such that the activations kept for the backward pass take about
+/// half a gibibyte. It depends on the model alone, so that runs are the same on every machine.
+pub(super) fn default_tokens_per_batch(config: &ModelConfig) -> usize {
+    let per_application = 9 * config.hidden_size + 2 * config.intermediate_size;
+    let bytes_per_token = 4 * per_application * config.applications();
+    ((512 << 20) / bytes_per_token).clamp(512, 8192)
+}
