@@ -1,0 +1,113 @@
+//! `albert forward`
+
+use std::path::{Path, PathBuf};
+
+use albert::checkpoint::{self, Parts};
+use albert::model::{Batch, Model, Workspace};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::engine::{ModelFlags, warn};
+use crate::input::{Text, lines};
+
+/// Write the raw tensors a model computes for given token ids
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  echo '{\"input_ids\": [2, 45, 4, 3], \"token_type_ids\": [0, 0, 0, 0]}' |
+      albert forward --model run/model --input - --output tensors.safetensors
+
+For input line N (from 0, blank lines not counted) the output holds last_hidden_state.N [tokens,
+hidden_size], pooler_output.N [hidden_size], prediction_logits.N [tokens, vocab_size] and
+sop_logits.N [2], as far as the model has the parts that compute them.")]
+pub(crate) struct Arguments {
+    /// JSON lines {\"input_ids\": [...], \"token_type_ids\": [...]}; the types may be left out
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    model: ModelFlags,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    input_ids: Vec<u32>,
+    token_type_ids: Option<Vec<u32>>,
+}
+
+/// Name, values, shape.
+type Tensor = (String, Vec<f32>, Vec<usize>);
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let loaded = checkpoint::load(&self.model.model, self.model.engine.backend()?)?;
+        warn(&loaded.warnings);
+        check_output(&self.output)?;
+        let mut space = Workspace::new(&loaded.model);
+        let mut tensors = Vec::new();
+        for (number, text) in lines(&self.input).enumerate() {
+            let text = text?;
+            let batch = parse(&loaded.model, &text).with_context(|| text.place.clone())?;
+            tensors.extend(compute(&loaded.model, loaded.parts, &batch, number, &mut space));
+        }
+        let tensors: Vec<_> = tensors
+            .iter()
+            .map(|(name, values, shape)| (name.as_str(), values.as_slice(), shape.as_slice()))
+            .collect();
+        Ok(checkpoint::write_tensors(&tensors, &self.output)?)
+    }
+}
+
+/// The output is renamed into place, which must not replace a device or a directory.
+fn check_output(path: &Path) -> Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        bail!("{} exists and is not a file; name the file to write", path.display());
+    }
+    Ok(())
+}
+
+fn parse(model: &Model, text: &Text) -> Result<Batch> {
+    let line: Line = serde_json::from_str(&text.text).map_err(not_a_line)?;
+    let types = line.token_type_ids.unwrap_or_else(|| vec![0; line.input_ids.len()]);
+    let mut batch = Batch::new();
+    batch.push(model.config(), &line.input_ids, &types)?;
+    Ok(batch)
+}
+
+/// A line is a document of its own to the parser, whose "line 1" would contradict ours.
+fn not_a_line(error: serde_json::Error) -> anyhow::Error {
+    let (message, column) = (error.to_string(), error.column());
+    let reason = message.split(" at line ").next().unwrap_or_default();
+    anyhow::anyhow!(
+        "column {column}: {reason}; a line is {{\"input_ids\": [...], \"token_type_ids\": [...]}}"
+    )
+}
+
+fn compute(
+    model: &Model,
+    parts: Parts,
+    batch: &Batch,
+    number: usize,
+    space: &mut Workspace<albert::backend::Cpu>,
+) -> Vec<Tensor> {
+    let (config, tokens) = (model.config(), batch.tokens());
+    let outputs = model.forward(batch, space);
+    let order = parts.pooler && parts.sentence_order;
+    let tensors = [
+        (true, "last_hidden_state", outputs.last_hidden_state, vec![tokens, config.hidden_size]),
+        (parts.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
+        (
+            parts.masked_words,
+            "prediction_logits",
+            outputs.prediction_logits,
+            vec![tokens, config.vocab_size],
+        ),
+        (order, "sop_logits", outputs.sop_logits, vec![2]),
+    ];
+    let present = tensors.into_iter().filter(|(present, ..)| *present);
+    present.map(|(_, name, values, shape)| (format!("{name}.{number}"), values, shape)).collect()
+}

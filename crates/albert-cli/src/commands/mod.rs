@@ -1,0 +1,48 @@
+//! One file per command: what was typed, what it means, and the call into the library.
+
+mod demo;
+mod fill_mask;
+mod forward;
+mod inspect;
+mod order;
+mod prepare;
+mod pretrain;
+mod tokenizer;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Small language models that share one layer, trained and run on ordinary machines.
+#[derive(Debug, Parser)]
+#[command(name = "albert", version, about, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Tokenizer(tokenizer::Arguments),
+    Prepare(prepare::Arguments),
+    Pretrain(Box<pretrain::Arguments>),
+    FillMask(fill_mask::Arguments),
+    Order(order::Arguments),
+    Forward(forward::Arguments),
+    Inspect(inspect::Arguments),
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        match self.command {
+            Command::Demo(arguments) => arguments.run(),
+            Command::Tokenizer(arguments) => arguments.run(),
+            Command::Prepare(arguments) => arguments.run(),
+            Command::Pretrain(arguments) => arguments.run(),
+            Command::FillMask(arguments) => arguments.run(),
+            Command::Order(arguments) => arguments.run(),
+            Command::Forward(arguments) => arguments.run(),
+            Command::Inspect(arguments) => arguments.run(),
+        }
+    }
+}

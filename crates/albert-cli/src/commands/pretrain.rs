@@ -1,0 +1,425 @@
+//! `albert pretrain`
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use albert::config::{ModelConfig, PRESETS, Sharing};
+use albert::data::Store;
+use albert::train::{EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::engine::{Engine, warn};
+use crate::output::{note, progress_bar};
+
+/// The exit code of what an interrupt ended: 128 and the number of the signal.
+const STOPPED_AT_ONCE: i32 = 130;
+
+/// Pre-train a model on a store of prepared text
+#[derive(Debug, clap::Args)]
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:
+  albert pretrain --preset nano --data store --eval-data heldout --output run --steps 20000
+  albert pretrain --output run --resume
+  albert pretrain --config config.json --recipe recipe.toml --data store --output run
+
+The model of the newest checkpoint is in RUN/model, measurements are in RUN/metrics.jsonl. A run
+that was stopped (Ctrl-C saves first) or killed goes on with --resume from its newest checkpoint,
+with the settings in RUN/config.toml, to the same bytes as without the interruption.
+
+A recipe is a TOML file with any of the keys of RUN/config.toml; flags go before it."
+)]
+pub(crate) struct Arguments {
+    /// The directory of the run
+    #[arg(long, value_name = "RUN")]
+    output: PathBuf,
+
+    /// Continue the run in --output (or start it, if there is none)
+    #[arg(long)]
+    resume: bool,
+
+    /// The size of the model
+    #[arg(long, value_name = "NAME", conflicts_with = "config", long_help = preset_help())]
+    preset: Option<String>,
+
+    /// The model, as a config.json
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What the layers share, instead of what the preset or config says
+    #[arg(long, value_name = "all|attention|ffn|none", value_parser = Sharing::NAMES)]
+    sharing: Option<String>,
+
+    /// Dropout of hidden states and attention, instead of what the preset or config says
+    #[arg(long, value_name = "RATE")]
+    dropout: Option<f64>,
+
+    /// Settings of the run, as TOML
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(flatten)]
+    engine: Engine,
+
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The settings that can be given as flags, with the names of the recipe's keys.
+#[derive(Debug, Default, Serialize, clap::Args)]
+struct Flags {
+    /// The store to train on
+    #[arg(long, value_name = "STORE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+
+    /// The store to evaluate on, of text that is not trained on
+    #[arg(long, value_name = "STORE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_data: Option<PathBuf>,
+
+    /// Optimizer steps [default: 10000]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<u64>,
+
+    /// Sequences per step [default: 64]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size: Option<u64>,
+
+    /// Tokens computed at a time; a step accumulates over as many parts as it takes [default: by
+    /// the model's size]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_batch: Option<u64>,
+
+    /// Tokens of a sequence at most [default: 128]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence_length: Option<u64>,
+
+    /// Share of the tokens to predict [default: 0.15]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mask_rate: Option<f64>,
+
+    /// Longest run of words that is masked together [default: 3]
+    #[arg(long, value_name = "WORDS", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ngram: Option<u64>,
+
+    /// What is learnt about two segments [default: order]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objective: Option<ObjectiveFlag>,
+
+    /// How position embeddings start [default: normal]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    positions: Option<PositionsFlag>,
+
+    /// Optimizer [default: adamw]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optimizer: Option<OptimizerFlag>,
+
+    /// Learning rate after warm-up; decays linearly to 0 [default: 0.001; 0.00176 for lamb]
+    #[arg(long, value_name = "RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learning_rate: Option<f64>,
+
+    /// Steps of linear warm-up [default: a twentieth of the steps]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warmup_steps: Option<u64>,
+
+    /// Weight decay, except of biases and norms [default: 0.01]
+    #[arg(long, value_name = "RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_decay: Option<f64>,
+
+    /// Largest global norm of the gradient; 0 for no limit [default: 1]
+    #[arg(long, value_name = "NORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clip_norm: Option<f64>,
+
+    /// Seed of all randomness [default: 12345]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+
+    /// Steps between lines of metrics.jsonl [default: 10]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_steps: Option<u64>,
+
+    /// Steps between evaluations [default: 500]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_steps: Option<u64>,
+
+    /// Examples of an evaluation [default: 512]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_examples: Option<u64>,
+
+    /// Steps between checkpoints [default: 500]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    save_steps: Option<u64>,
+
+    /// Checkpoints to keep [default: 2]
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep: Option<u64>,
+}
+
+impl Flags {
+    /// Those that were given, as a recipe has them.
+    fn table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).context("--data or --eval-data, which a recipe could not hold")
+    }
+}
+
+/// TOML has no larger numbers.
+fn whole_number() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(..=i64::MAX as u64)
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ObjectiveFlag {
+    /// Sentence order (ALBERT)
+    Order,
+    /// Next sentence (BERT)
+    Next,
+    /// Masked words only
+    None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum PositionsFlag {
+    /// At random, like the other tables (ALBERT, BERT)
+    Normal,
+    /// As sinusoids: what is near is found sooner
+    Sinusoidal,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum OptimizerFlag {
+    /// Layer-wise adaptive moments, for large batches
+    Lamb,
+    /// Adam with decoupled weight decay
+    Adamw,
+}
+
+fn preset_help() -> String {
+    let rows = PRESETS.map(|(name, about)| format!("  {name:<14}{about}\n"));
+    format!(
+        "The size of the model:\n{}and each with bert- before it: the BERT of that shape. The \
+         vocabulary is the store's.",
+        rows.concat()
+    )
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let backend = self.engine.backend()?;
+        let training = if self.resume && self.output.exists() {
+            self.refuse_flags()?;
+            Pretraining::resume(&self.output, backend)?
+        } else {
+            self.check_start()?;
+            let settings = self.settings()?;
+            let config = self.model_config(&settings)?;
+            Pretraining::start(&self.output, settings, config, backend)?
+        };
+        introduce(&training, &self.output);
+        let outcome = train(training)?;
+        self.report(&outcome)
+    }
+
+    /// Resuming what is not there starts it, but only if told what to start.
+    fn check_start(&self) -> Result<()> {
+        if self.resume && self.flags.data.is_none() && self.recipe.is_none() {
+            bail!(
+                "{} does not exist, so there is no run to resume; check --output, or start one \
+                 with --preset and --data",
+                self.output.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// A run goes on with the settings it was started with.
+    fn refuse_flags(&self) -> Result<()> {
+        let mut given: Vec<String> = self.flags.table()?.into_iter().map(|(key, _)| key).collect();
+        let others = [
+            ("preset", self.preset.is_some()),
+            ("config", self.config.is_some()),
+            ("sharing", self.sharing.is_some()),
+            ("dropout", self.dropout.is_some()),
+            ("recipe", self.recipe.is_some()),
+        ];
+        given.extend(others.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
+        if given.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> =
+            given.iter().map(|key| format!("--{}", key.replace('_', "-"))).collect();
+        bail!(
+            "{} goes on with the settings in its config.toml: leave out {}",
+            self.output.display(),
+            names.join(", ")
+        )
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let mut settings = Settings::resolve(self.recipe.as_deref(), self.flags.table()?)?;
+        if settings.data.as_os_str().is_empty() {
+            bail!("no text to train on: give a store with --data (albert prepare makes one)");
+        }
+        settings.data = absolute(&settings.data);
+        settings.eval_data = settings.eval_data.as_deref().map(absolute);
+        Ok(settings)
+    }
+
+    fn model_config(&self, settings: &Settings) -> Result<ModelConfig> {
+        let mut config = match (&self.config, &self.preset) {
+            (Some(path), _) => {
+                let parsed = ModelConfig::read(path)?;
+                warn(&parsed.warnings);
+                parsed.config
+            }
+            (None, Some(name)) => {
+                let mut config = ModelConfig::preset(name)?;
+                config.vocab_size = Store::open(&settings.data)?.manifest().vocab_size;
+                config
+            }
+            (None, None) => bail!("which model? Give --preset NAME or --config FILE"),
+        };
+        if let Some(sharing) = self.sharing.as_deref().and_then(Sharing::parse) {
+            config = config.with_sharing(sharing)?;
+        }
+        if let Some(rate) = self.dropout {
+            config.hidden_dropout_prob = rate;
+            config.attention_probs_dropout_prob = rate;
+        }
+        Ok(config)
+    }
+
+    fn report(&self, outcome: &Outcome) -> Result<()> {
+        let model = self.output.join("model");
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            let json = serde_json::json!({
+                "step": outcome.step,
+                "tokens": outcome.tokens,
+                "stopped": outcome.stopped,
+                "model": model.display().to_string(),
+                "evaluation": outcome.evaluation,
+            });
+            writeln!(out, "{json}")?;
+        } else if outcome.stopped {
+            writeln!(
+                out,
+                "stopped after step {}; continue with: albert pretrain --output {} --resume",
+                outcome.step,
+                self.output.display()
+            )?;
+        } else {
+            let Outcome { step, tokens, .. } = outcome;
+            writeln!(out, "{step} steps, {tokens} tokens: {}", model.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// The path of a store from which the run can go on in another working directory. What does not
+/// exist stays as it was typed, and is reported when it is opened.
+fn absolute(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Says what is about to happen.
+fn introduce(training: &Pretraining, output: &Path) {
+    let (settings, config) = (training.settings(), training.model().config());
+    note(format_args!(
+        "{}: {} parameters, {} layers of {}, vocabulary {}; {}",
+        output.display(),
+        training.model().layout().len,
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.vocab_size,
+        training.model().backend().describe(),
+    ));
+    let epochs =
+        (settings.steps * settings.batch_size as u64) as f64 / training.examples_per_epoch() as f64;
+    note(format_args!(
+        "steps {} to {} of {} sequences, {epochs:.2} times through the text",
+        training.step(),
+        settings.steps,
+        settings.batch_size
+    ));
+}
+
+/// Trains; Ctrl-C and SIGTERM stop it after the step at hand, a second one at once.
+fn train(training: Pretraining) -> Result<Outcome> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let signal = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if signal.swap(true, Ordering::Relaxed) {
+            std::process::exit(STOPPED_AT_ONCE);
+        }
+        note(format_args!("stopping after this step; once more to stop at once"));
+    })
+    .context("listening for Ctrl-C")?;
+    let steps = training.settings().steps;
+    let bar = progress_bar(steps, "{bar:24} {pos}/{len} {msg}, {eta} left");
+    bar.set_position(training.step());
+    bar.reset_eta();
+    let outcome = training.run(&stop, &mut |event| match event {
+        Event::Step(metrics) => {
+            bar.set_position(metrics.step);
+            bar.set_message(step_line(metrics));
+        }
+        Event::Evaluated(metrics) => print_line(&bar, &evaluation_line(metrics)),
+        Event::Saved(_) => {}
+    })?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn print_line(bar: &ProgressBar, line: &str) {
+    bar.suspend(|| note(format_args!("{line}")));
+}
+
+fn step_line(metrics: &StepMetrics) -> String {
+    format!("loss {:.3}, {:.0} tokens/s", metrics.loss, metrics.tokens_per_second)
+}
+
+fn evaluation_line(metrics: &EvaluationMetrics) -> String {
+    let share =
+        |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.1} %", 100.0 * v));
+    let loss = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.3}"));
+    format!(
+        "step {}: held out: masked words {} (loss {}), sentence order {} (loss {})",
+        metrics.step,
+        share(metrics.mlm_accuracy),
+        loss(metrics.mlm_loss),
+        share(metrics.sop_accuracy),
+        loss(metrics.sop_loss)
+    )
+}

@@ -1,0 +1,94 @@
+//! Texts from arguments, a file or standard input, line by line, so that memory does not grow
+//! with their number.
+
+use std::io::{IsTerminal, stdin};
+use std::path::{Path, PathBuf};
+
+use albert::files::read_lines;
+use anyhow::{Result, bail};
+
+/// Longest text, in bytes: what is longer is not a text for a model of 512 tokens.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Where the texts of a command come from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Texts {
+    /// The texts
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
+    /// Read the texts from FILE, one per line; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    input: Option<PathBuf>,
+}
+
+/// A text and where it came from, for messages.
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) place: String,
+}
+
+impl Texts {
+    /// The texts in order; without arguments, those on standard input.
+    pub(crate) fn read(self) -> Result<Box<dyn Iterator<Item = Result<Text>>>> {
+        if !self.texts.is_empty() {
+            let texts = self.texts.into_iter().enumerate();
+            return Ok(Box::new(
+                texts.map(|(i, text)| Ok(Text { text, place: format!("argument {}", i + 1) })),
+            ));
+        }
+        let path = match self.input {
+            Some(path) => path,
+            None if stdin().is_terminal() => {
+                bail!("no text: give it as an argument, or with --input FILE (- is standard input)")
+            }
+            None => PathBuf::from("-"),
+        };
+        Ok(lines(&path))
+    }
+}
+
+/// The lines of a file that are not blank; a file without any is an error.
+pub(crate) fn lines(path: &Path) -> Box<dyn Iterator<Item = Result<Text>>> {
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let mut numbered = (1..).zip(read_lines(vec![path.to_owned()]));
+    let mut found = false;
+    Box::new(std::iter::from_fn(move || {
+        let next =
+            numbered.find(|(_, line)| !line.as_ref().is_ok_and(|text| text.trim().is_empty()));
+        let is_empty = next.is_none() && !found;
+        found = true;
+        match next {
+            None if is_empty => Some(Err(anyhow::anyhow!("there is no text in {name}"))),
+            None => None,
+            Some((number, text)) => Some(checked(text, format!("{name}, line {number}"))),
+        }
+    }))
+}
+
+fn checked(text: albert::Result<String>, place: String) -> Result<Text> {
+    let text = text?;
+    if text.len() > TEXT_BYTES_MAX {
+        bail!(
+            "{place}: longer than {} MiB, more than any model reads at once; put one text on \
+             each line",
+            TEXT_BYTES_MAX >> 20
+        );
+    }
+    Ok(Text { text, place })
+}
+
+/// Groups of at most `size` items, so that they can be computed together.
+pub(crate) fn groups<T>(
+    mut items: impl Iterator<Item = Result<T>>,
+    size: usize,
+) -> impl Iterator<Item = Result<Vec<T>>> {
+    std::iter::from_fn(move || {
+        let group: Result<Vec<T>> = items.by_ref().take(size).collect();
+        match group {
+            Ok(group) if group.is_empty() => None,
+            result => Some(result),
+        }
+    })
+}
