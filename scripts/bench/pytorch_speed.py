@@ -1,4 +1,4 @@
-"""Tokens per second of ALBERT in PyTorch float32 on this CPU, to hold beside `albert bench`.
+"""Tokens per second of ALBERT in PyTorch float32 on this CPU, to hold beside the example `speed`.
 
     python pytorch_speed.py [--task inference] [--shape 8x128] [--threads 2] [--repeats 10]
 

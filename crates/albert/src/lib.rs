@@ -2,7 +2,7 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! evaluate → predict`; `error`, `files` and `random` stand below all of them.
+//! predict`; `error`, `files` and `random` stand below all of them.
 #![forbid(unsafe_code)]
 
 pub mod backend;
