@@ -67,7 +67,7 @@ fn punctuation_stands_alone_and_cuts_no_false_word() {
     assert!(tokens(&tokenizer, "low-density").iter().skip(1).all(|token| !token.starts_with('▁')));
     assert!(alone("3.0,", ",") && alone("3.0,", "0") && alone("3.0,", "."));
     assert!(alone("don't", "'"));
-    assert_eq!(tokens(&tokenizer, "''"), ["▁", "\""].map(String::from));
+    assert_eq!(tokens(&tokenizer, "of ''"), ["▁of", "▁", "\""].map(String::from));
 }
 
 #[test]
@@ -82,6 +82,11 @@ fn special_tokens_in_text_are_text_unless_asked_for() {
     let the = tokenizer.id("▁the").unwrap();
     let of = tokenizer.id("▁of").unwrap();
     assert_eq!(input.ids, [2, the, 4, of, 3]);
+    let point = tokenizer.id(".").unwrap();
+    let ids = |text| tokenizer.encode_input(text, None, &options).unwrap().ids;
+    assert_eq!(ids("the [MASK]."), [2, the, 4, point, 3]);
+    assert_eq!(ids("[MASK] of the"), [2, 4, of, the, 3]);
+    assert_eq!(ids(" \u{1} the"), [2, the, 3]);
 }
 
 #[test]

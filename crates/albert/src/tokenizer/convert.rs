@@ -12,7 +12,7 @@ use unicode_normalization::char::canonical_combining_class;
 
 use super::albert::{Preprocessing, ends_with_number_comma};
 use super::pipeline::{
-    SpecialNames, added_tokens, metaspace, replace_pattern, replace_text, strip, template,
+    Prepend, SpecialNames, added_tokens, metaspace, replace_pattern, replace_text, strip, template,
 };
 use super::sentencepiece::SentencePiece;
 
@@ -38,7 +38,7 @@ pub(super) fn to_json(
         "normalizer": normalizer(model, preprocessing),
         "pre_tokenizer": pre_tokenizer(model),
         "post_processor": template((id(&names.cls), &names.cls), (id(&names.sep), &names.sep)),
-        "decoder": metaspace(),
+        "decoder": metaspace(Prepend::Always),
         "model": {
             "type": "Unigram",
             "unk_id": model.unknown(),
@@ -105,7 +105,7 @@ fn pre_tokenizer(model: &SentencePiece) -> Value {
     let mut isolated: Vec<&String> =
         pieces.filter(|&(_, id)| model.is_user_defined(id)).map(|(piece, _)| piece).collect();
     if isolated.is_empty() {
-        return metaspace();
+        return metaspace(Prepend::Always);
     }
     isolated.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
     let escaped: Vec<String> = isolated.into_iter().map(|piece| escape(piece)).collect();
@@ -115,7 +115,7 @@ fn pre_tokenizer(model: &SentencePiece) -> Value {
         "behavior": "Isolated",
         "invert": false,
     });
-    json!({"type": "Sequence", "pretokenizers": [metaspace(), split]})
+    json!({"type": "Sequence", "pretokenizers": [metaspace(Prepend::Always), split]})
 }
 
 /// `text` as a regular expression.

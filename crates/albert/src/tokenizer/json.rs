@@ -12,6 +12,9 @@ use super::pipeline::{Normalization, pre_tokenizer};
 use super::words::{Pool, WordCache};
 use crate::error::{Error, ErrorKind, Result};
 
+/// What words stand between. Other spaces are left to the pipeline.
+const SPACES: [char; 4] = [' ', '\n', '\t', '\r'];
+
 /// What `encode_ids` keeps for the next text.
 #[derive(Debug, Default)]
 struct Words {
@@ -90,7 +93,15 @@ impl Json {
     }
 
     fn encode_words(&self, text: &str, words: &mut Words, out: &mut Vec<u32>) -> Result<()> {
-        for word in text.split([' ', '\n', '\t', '\r']).filter(|word| !word.is_empty()) {
+        let mut rest = text;
+        if !text.starts_with(|first: char| first.is_ascii_alphanumeric() || SPACES.contains(&first))
+        {
+            // Whether the first word gets a `▁` depends on whether its first character is kept.
+            let (first, others) = text.split_at(text.find(SPACES).unwrap_or(text.len()));
+            self.encode_plain(first, out)?;
+            rest = others;
+        }
+        for word in rest.split(SPACES).filter(|word| !word.is_empty()) {
             if let Some((ids, ())) = words.cache.get(word.as_bytes()) {
                 out.extend_from_slice(ids);
                 continue;
@@ -100,7 +111,7 @@ impl Json {
                 Some(ascii) if AsciiWords::takes(word) => {
                     ascii.encode(word, &mut words.buffers, out);
                 }
-                _ => self.encode_plain(word, out)?,
+                _ => self.encode_plain(&format!(" {word}"), out)?,
             }
             words.cache.insert(word.as_bytes(), &out[start..], ());
         }

@@ -33,7 +33,6 @@ impl Normalization {
             // SentencePiece's rule nmt_nfkc: what is dropped, and what becomes a space.
             replace_pattern(r"[\x00-\x08\x0E-\x1F\x7F-\u009F\u00AD]+", ""),
             replace_pattern(r"[\s\u200B-\u200F\u2028\u2029\u2581\uFEFF\uFFFD]+", " "),
-            strip(),
             replace_text("``", "\""),
             replace_text("''", "\""),
         ];
@@ -46,7 +45,8 @@ impl Normalization {
         }
         steps.push(json!({"type": "NFKC"}));
         steps.push(replace_pattern(r"\s+", " "));
-        steps.push(strip());
+        // Spaces on the left stay: after a special token they tell a new word from punctuation.
+        steps.push(json!({"type": "Strip", "strip_left": false, "strip_right": true}));
         json!({"type": "Sequence", "normalizers": steps})
     }
 
@@ -84,12 +84,22 @@ pub(super) fn pre_tokenizer() -> Value {
         "behavior": "Isolated",
         "invert": false,
     });
-    json!({"type": "Sequence", "pretokenizers": [metaspace(), isolated]})
+    json!({"type": "Sequence", "pretokenizers": [metaspace(Prepend::First), isolated]})
+}
+
+/// Where words get a `▁` that have no space before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prepend {
+    /// At the beginning of a text only, so that `[MASK].` is a mask and a point.
+    First,
+    /// After each special token as well, as the published models have it.
+    Always,
 }
 
 /// Words with a `▁` before them; also the decoder.
-pub(super) fn metaspace() -> Value {
-    json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true})
+pub(super) fn metaspace(prepend: Prepend) -> Value {
+    let scheme = if prepend == Prepend::First { "first" } else { "always" };
+    json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true})
 }
 
 /// `added_tokens`: the special tokens with their ids.
@@ -131,7 +141,7 @@ pub(super) fn trained(normalization: Normalization, pieces: &[(String, f64)]) ->
         "normalizer": normalization.to_json(),
         "pre_tokenizer": pre_tokenizer(),
         "post_processor": template((2, SPECIAL[2]), (3, SPECIAL[3])),
-        "decoder": metaspace(),
+        "decoder": metaspace(Prepend::First),
         "model": {
             "type": "Unigram",
             "unk_id": 1,

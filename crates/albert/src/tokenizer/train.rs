@@ -215,7 +215,7 @@ fn count_words(
 /// most frequent first. Chunks that are atomic pieces are left out.
 fn chunks(pipeline: &Json, words: Vec<(Box<str>, u64)>) -> Result<Vec<(String, u64)>> {
     let cut = |(word, count): (Box<str>, u64)| {
-        let chunks = pipeline.chunks(&word)?;
+        let chunks = pipeline.chunks(&format!(" {word}"))?;
         Ok(chunks.into_iter().map(move |chunk| (chunk, count)).collect::<Vec<_>>())
     };
     let cut: Vec<Vec<(String, u64)>> = words.into_par_iter().map(cut).collect::<Result<_>>()?;
