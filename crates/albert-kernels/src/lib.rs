@@ -15,6 +15,7 @@ mod attention;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod encoder;
 mod gemm;
 mod isa;
 mod linear;
@@ -24,6 +25,7 @@ mod norm;
 mod optimizer;
 mod parallel;
 mod peak;
+mod product;
 mod scratch;
 mod simd;
 mod softmax;
@@ -35,6 +37,10 @@ pub use elementwise::{add, add_column_sums, all_finite, fill, scale, sum_of_squa
 pub use embedding::{
     EmbeddingTables, TokenIds, embed, embed_backward, gather_rows, scatter_add_rows,
 };
+pub use encoder::{
+    AttentionWeights, Encoder, EncoderShape, EncoderSpace, FeedForwardWeights, LinearMap,
+    PackedLinear,
+};
 pub use gemm::{Epilogue, Matrix, PackedMatrix, gemm, gemm_packed, gemm_serial};
 pub use isa::{ISA_VARIABLE, Isa};
 pub use linear::{linear, linear_backward_input, linear_backward_params};
@@ -42,4 +48,5 @@ pub use map::ReadOnlyMap;
 pub use norm::{LayerNorm, NormStats, add_layer_norm, layer_norm, layer_norm_backward};
 pub use optimizer::{Adam, adamw_step, lamb_step};
 pub use peak::peak_flops;
+pub use product::Precision;
 pub use softmax::{log_softmax, softmax, softmax_cross_entropy};

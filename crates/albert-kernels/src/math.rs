@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn errors_are_as_stated() {
-        for isa in Isa::available() {
+        for isa in Isa::available_f32() {
             let fused = isa != Isa::PORTABLE || cfg!(target_arch = "aarch64");
             let cases = [
                 ("exp", error(isa, Function::Exp, -87.0, 88.7, f64::exp), 8.5e-8),
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn exp_at_the_ends_of_its_range() {
-        for isa in Isa::available() {
+        for isa in Isa::available_f32() {
             let x = [f32::NEG_INFINITY, -200.0, -100.0, 0.0, 89.0, 1e30, f32::INFINITY, f32::NAN];
             let y = apply(isa, Function::Exp, &x);
             assert_eq!(y[..2], [0.0, 0.0]);

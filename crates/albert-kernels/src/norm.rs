@@ -205,7 +205,7 @@ struct AddForward<'a> {
 impl Kernel for AddForward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: crate::simd::Words>(self, s: S) {
         zip(
             s,
             self.x,

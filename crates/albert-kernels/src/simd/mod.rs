@@ -9,12 +9,16 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+mod words;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use words::{Avx2Vnni, Avx512Bf16, Avx512Vnni};
+pub(crate) use words::{Dots, Emulated, Words};
 
 /// Vectors of `LANES` 32-bit numbers and the operations the kernels need.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {

@@ -113,7 +113,7 @@ fn check(isa: Isa, shape: &Attention<'_>) {
 
 #[test]
 fn values_and_gradients() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (sequence_starts, heads, head_size) in CASES {
             check(isa, &Attention { sequence_starts, heads, head_size, dropout: None });
         }
@@ -123,7 +123,7 @@ fn values_and_gradients() {
 #[test]
 fn values_and_gradients_with_dropout() {
     let dropout = Some(AttentionDropout { seed: 77, rate: 0.2 });
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (sequence_starts, heads, head_size) in CASES {
             check(isa, &Attention { sequence_starts, heads, head_size, dropout });
         }
@@ -134,7 +134,7 @@ fn values_and_gradients_with_dropout() {
 fn a_sequence_does_not_see_its_neighbours() {
     let (heads, head_size) = (2, 16);
     let qkv = numbers(50 * 3 * 32, 1);
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let whole = Attention { sequence_starts: &[0, 20, 50], heads, head_size, dropout: None };
         let alone = Attention { sequence_starts: &[0, 30], ..whole };
         let (mut a, mut b) = (vec![0.0; 50 * 32], vec![0.0; 30 * 32]);
@@ -150,7 +150,7 @@ fn the_bits_do_not_depend_on_threads() {
     let (qkv, dctx) = (numbers(tokens * 3 * h, 1), numbers(tokens * h, 2));
     let dropout = Some(AttentionDropout { seed: 7, rate: 0.1 });
     let shape = Attention { sequence_starts: &[0, 70, 71, 150], heads: 3, head_size: 32, dropout };
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         assert_same_on_any_threads(|| {
             let (mut ctx, mut lse) = (vec![0.0; tokens * h], vec![0.0; 3 * tokens]);
             attention(isa, &shape, &qkv, &mut ctx, Some(&mut lse));

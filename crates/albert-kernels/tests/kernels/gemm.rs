@@ -41,7 +41,7 @@ fn product(
 
 #[test]
 fn products_of_every_layout() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (m, k, n) in SHAPES {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
             let nn = product(m, k, n, |i, p| a[i * k + p], |p, j| b[p * n + j]);
@@ -80,7 +80,7 @@ fn products_of_every_layout() {
 #[test]
 fn strided_operands_and_result() {
     let (m, k, n) = (19, 40, 37);
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let (a, b) = (numbers(m * 50, 1), numbers(k * 60, 2));
         let truth = product(m, k, n, |i, p| a[i * 50 + p], |p, j| b[p * 60 + j]);
         let mut c = vec![7.0; m * 45];
@@ -94,7 +94,7 @@ fn strided_operands_and_result() {
 
 #[test]
 fn accumulation_adds_to_what_is_there() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (m, k, n) in SHAPES {
             let (a, b, start) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
             let mut truth = product(m, k, n, |i, p| a[i * k + p], |p, j| b[p * n + j]);
@@ -116,7 +116,7 @@ fn the_epilogue_adds_the_bias_keeps_the_sums_and_activates() {
         Activation::Relu,
         Activation::Tanh,
     ];
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for ((m, k, n), kind) in SHAPES.into_iter().zip(kinds.into_iter().cycle()) {
             let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
             let mut truth = product(m, k, n, |i, p| a[i * k + p], |p, j| b[j * k + p]);
@@ -140,7 +140,7 @@ fn the_epilogue_adds_the_bias_keeps_the_sums_and_activates() {
 #[test]
 fn the_gradients_of_a_linear_map() {
     let (t, i, o) = (37, 50, 21);
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let (x, w, dy) = (numbers(t * i, 1), numbers(o * i, 2), numbers(t * o, 3));
         let dx_truth = product(t, o, i, |r, p| dy[r * o + p], |p, c| w[p * i + c]);
         let dw_truth = product(o, t, i, |r, p| dy[p * o + r], |p, c| x[p * i + c]);
@@ -160,7 +160,7 @@ fn the_gradients_of_a_linear_map() {
 
 #[test]
 fn the_bits_do_not_depend_on_threads() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (m, k, n) in [(300, 300, 100), (16, 600, 500), (1000, 64, 33)] {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
             assert_same_on_any_threads(|| {
@@ -176,7 +176,7 @@ fn the_bits_do_not_depend_on_threads() {
 #[test]
 fn the_bits_of_a_row_do_not_depend_on_the_other_rows() {
     let (m, k, n) = (200, 700, 90);
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
         let b = Matrix::new(&b, k, n);
@@ -212,7 +212,7 @@ fn a_short_result_is_refused() {
 
 #[test]
 fn zeros_are_exact() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let (a, b) = (vec![0.0; 50 * 20], numbers(20 * 40, 1));
         let mut c = vec![1.0; 50 * 40];
         let (a, b) = (Matrix::new(&a, 50, 20), Matrix::new(&b, 20, 40));

@@ -7,6 +7,7 @@ mod compare;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod encoder;
 mod gemm;
 #[cfg(target_os = "linux")]
 mod guard;

@@ -55,7 +55,7 @@ fn backward(t: &Truth, gamma: &[f32], dy: &[f32]) -> (Vec<f64>, Vec<f64>, Vec<f6
 
 #[test]
 fn forward_with_and_without_a_residual() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (rows, cols) in SHAPES {
             let (x, residual) = (numbers(rows * cols, 1), numbers(rows * cols, 2));
             let (gamma, beta) = (numbers(cols, 3), numbers(cols, 4));
@@ -82,7 +82,7 @@ fn forward_with_and_without_a_residual() {
 
 #[test]
 fn a_large_mean_does_not_spoil_the_variance() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let x: Vec<f32> = numbers(768, 1).iter().map(|x| x + 1000.0).collect();
         let (gamma, beta) = (vec![1.0; 768], vec![0.0; 768]);
         let mut out = vec![0.0; 768];
@@ -94,7 +94,7 @@ fn a_large_mean_does_not_spoil_the_variance() {
 
 #[test]
 fn gradients() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (rows, cols) in SHAPES.into_iter().filter(|&(_, cols)| cols > 1) {
             let (x, dy) = (numbers(rows * cols, 1), numbers(rows * cols, 2));
             let (gamma, beta) = (numbers(cols, 3), numbers(cols, 4));
@@ -144,7 +144,7 @@ fn gradients() {
 fn the_bits_do_not_depend_on_threads() {
     let (rows, cols) = (300, 200);
     let (x, dy, gamma) = (numbers(rows * cols, 1), numbers(rows * cols, 2), numbers(cols, 3));
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         assert_same_on_any_threads(|| {
             let norm = LayerNorm { gamma: &gamma, beta: &gamma, eps: EPS };
             let (mut mean, mut rstd) = (vec![0.0; rows], vec![0.0; rows]);

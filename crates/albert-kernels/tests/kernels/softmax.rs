@@ -21,7 +21,7 @@ fn log_probabilities(x: &[f32], cols: usize) -> Vec<f64> {
 
 #[test]
 fn softmax_and_its_logarithm() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (rows, cols) in SHAPES {
             let x = logits(rows, cols);
             let logs = log_probabilities(&x, cols);
@@ -38,7 +38,7 @@ fn softmax_and_its_logarithm() {
 
 #[test]
 fn cross_entropy_and_its_gradient() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         for (rows, cols) in SHAPES {
             let x = logits(rows, cols);
             let labels: Vec<u32> = (0..rows).map(|i| ((i * 7919) % cols) as u32).collect();
@@ -70,7 +70,7 @@ fn accuracy_takes_the_first_of_equal_logits() {
 
 #[test]
 fn far_apart_logits_stay_finite() {
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         let mut x = [1e4, -1e4, 0.0];
         let mut losses = [0.0];
         softmax_cross_entropy(isa, &mut x, &[1], 1.0, &mut losses);
@@ -83,7 +83,7 @@ fn far_apart_logits_stay_finite() {
 fn the_bits_do_not_depend_on_threads() {
     let x = logits(64, 2000);
     let labels = vec![3; 64];
-    for isa in Isa::available() {
+    for isa in Isa::available_f32() {
         assert_same_on_any_threads(|| {
             let (mut y, mut losses) = (x.clone(), vec![0.0; 64]);
             softmax_cross_entropy(isa, &mut y, &labels, 0.5, &mut losses);

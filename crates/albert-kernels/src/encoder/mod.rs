@@ -1,0 +1,420 @@
+//! A whole encoder, for inference: weights packed once, and every layer applied to a flat batch of
+//! sequences without padding.
+//!
+//! The threads run the same code on different parts. With many tokens each has rows of its own,
+//! takes them through a layer in blocks that stay in its cache, and waits for the others only
+//! before and after attention. With few, each has columns of its own, and they wait after each
+//! product. Either way an element is one chain of operations, so its bits do not depend on the
+//! number of threads.
+
+mod attention;
+mod layer;
+mod rows;
+mod team;
+
+use crate::activation::Activation;
+use crate::isa::Isa;
+use crate::norm::LayerNorm;
+use crate::product::{Precision, STRIP, Weights, words_padded};
+use crate::scratch::Aligned;
+use attention::Sizes;
+use layer::{Member, Pointers, ROWS_MAX, RowTile, STRIPS_AT_ONCE};
+use rows::COLUMNS;
+use std::sync::{Mutex, PoisonError};
+use team::Team;
+
+/// A linear map, as it is before packing: `weight` is `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearMap<'a> {
+    /// Row-major.
+    pub weight: &'a [f32],
+    /// One for each output.
+    pub bias: &'a [f32],
+}
+
+/// A linear map with packed weights and its bias.
+pub struct PackedLinear {
+    /// One part for each group of inputs that are rounded together.
+    parts: Vec<Weights>,
+    /// Padded with zeros to whole strips.
+    bias: Vec<f32>,
+}
+
+/// A norm with its parameters padded.
+struct Norm {
+    gamma: Vec<f32>,
+    beta: Vec<f32>,
+    eps: f32,
+}
+
+/// The attention half of a layer.
+pub struct AttentionWeights {
+    qkv: PackedLinear,
+    output: PackedLinear,
+    norm: Norm,
+}
+
+/// The feed-forward half of a layer.
+pub struct FeedForwardWeights {
+    up: PackedLinear,
+    /// Cut along the intermediate size into parts of [`chunk`].
+    down: PackedLinear,
+    norm: Norm,
+}
+
+/// The sizes of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncoderShape {
+    /// What the big products multiply; attention takes bf16 where that is `Int8`.
+    pub precision: Precision,
+    /// H.
+    pub hidden_size: usize,
+    /// The number of heads, a divisor of H.
+    pub heads: usize,
+    /// F.
+    pub intermediate_size: usize,
+    /// Of the feed-forward half.
+    pub activation: Activation,
+}
+
+/// An encoder with its weights, packed for products.
+pub struct Encoder {
+    /// Its sizes.
+    pub shape: EncoderShape,
+    /// From the embeddings' width to H, if they differ.
+    pub projection: Option<PackedLinear>,
+    /// The distinct attention halves.
+    pub attention: Vec<AttentionWeights>,
+    /// The distinct feed-forward halves.
+    pub feed_forward: Vec<FeedForwardWeights>,
+    /// For each application, in order, which halves it takes.
+    pub applications: Vec<(usize, usize)>,
+}
+
+/// Memory that a run needs besides the weights; grows to the largest batch and is reused.
+#[derive(Default)]
+pub struct EncoderSpace {
+    /// Whose rows these are: padding between them is zeros, once and for all.
+    shape: Option<EncoderShape>,
+    x: Aligned,
+    x_words: Aligned,
+    x_scales: Vec<crate::product::RowScale>,
+    qkv: Aligned,
+    context: Aligned,
+    sums: Aligned,
+    wide: Aligned,
+    locals: Vec<Local>,
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+struct Local {
+    sums: Aligned,
+    tile: Aligned,
+    wide: Aligned,
+    left: Aligned,
+    wide_scales: Vec<crate::product::RowScale>,
+    left_scales: Vec<crate::product::RowScale>,
+    keys: Aligned,
+    values: Aligned,
+    queries: Aligned,
+    scores: Aligned,
+    probabilities: Aligned,
+    context: Aligned,
+}
+
+/// Intermediate columns that are rounded together, and that a block of tokens goes through at a
+/// time.
+fn chunk(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 256,
+        Precision::Bf16 => 512,
+        Precision::Int8 => 1024,
+    }
+}
+
+impl PackedLinear {
+    /// Packs a linear map.
+    #[must_use]
+    pub fn new(precision: Precision, map: LinearMap<'_>) -> Self {
+        let inputs = map.weight.len() / map.bias.len();
+        Self::in_parts(precision, map, inputs)
+    }
+
+    fn in_parts(precision: Precision, map: LinearMap<'_>, part: usize) -> Self {
+        let inputs = map.weight.len() / map.bias.len();
+        let starts = (0..inputs).step_by(part);
+        let pack =
+            |start| Weights::pack(precision, map.weight, inputs, start..inputs.min(start + part));
+        Self { parts: starts.map(pack).collect(), bias: padded(map.bias) }
+    }
+
+    fn whole(&self) -> &Weights {
+        &self.parts[0]
+    }
+
+    fn bytes(&self) -> usize {
+        self.parts.iter().map(Weights::bytes).sum::<usize>() + 4 * self.bias.len()
+    }
+}
+
+fn padded(x: &[f32]) -> Vec<f32> {
+    let mut padded = x.to_vec();
+    padded.resize(x.len().next_multiple_of(COLUMNS), 0.0);
+    padded
+}
+
+impl Norm {
+    fn new(norm: LayerNorm<'_>) -> Self {
+        Self { gamma: padded(norm.gamma), beta: padded(norm.beta), eps: norm.eps }
+    }
+}
+
+impl AttentionWeights {
+    /// Packs the attention half of a layer: `qkv` maps H to 3 H, `output` H to H.
+    #[must_use]
+    pub fn new(
+        shape: &EncoderShape,
+        qkv: LinearMap<'_>,
+        output: LinearMap<'_>,
+        norm: LayerNorm<'_>,
+    ) -> Self {
+        assert_eq!(qkv.bias.len(), 3 * shape.hidden_size, "query, key and value");
+        assert_eq!(output.bias.len(), shape.hidden_size);
+        Self {
+            qkv: PackedLinear::new(shape.precision, qkv),
+            output: PackedLinear::new(shape.precision, output),
+            norm: Norm::new(norm),
+        }
+    }
+}
+
+impl FeedForwardWeights {
+    /// Packs the feed-forward half of a layer: `up` maps H to F, `down` F to H.
+    #[must_use]
+    pub fn new(
+        shape: &EncoderShape,
+        up: LinearMap<'_>,
+        down: LinearMap<'_>,
+        norm: LayerNorm<'_>,
+    ) -> Self {
+        assert_eq!(up.bias.len(), shape.intermediate_size);
+        assert_eq!(down.bias.len(), shape.hidden_size);
+        Self {
+            up: PackedLinear::new(shape.precision, up),
+            down: PackedLinear::in_parts(shape.precision, down, chunk(shape.precision)),
+            norm: Norm::new(norm),
+        }
+    }
+}
+
+/// Makes a buffer at least `len` long; new memory is zeros.
+fn grow(buffer: &mut Aligned, len: usize) {
+    if buffer.len() < len {
+        *buffer = Aligned::zeros(len);
+    }
+}
+
+fn grow_scales(scales: &mut Vec<crate::product::RowScale>, len: usize) {
+    if scales.len() < len {
+        scales.resize(len, crate::product::RowScale::default());
+    }
+}
+
+impl Encoder {
+    /// Numbers from one row of hidden states to the next.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.shape.hidden_size.next_multiple_of(COLUMNS)
+    }
+
+    /// Bytes of the packed weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attention = self.attention.iter().map(|a| a.qkv.bytes() + a.output.bytes());
+        let feed_forward = self.feed_forward.iter().map(|f| f.up.bytes() + f.down.bytes());
+        let projection = self.projection.iter().map(PackedLinear::bytes);
+        attention.chain(feed_forward).chain(projection).sum()
+    }
+
+    /// Runs the encoder over `embedded`, `[T, E]`, on the threads of the current pool, and gives
+    /// the last hidden states: T rows of H numbers, [`Encoder::stride`] apart. Sequence `i` is
+    /// tokens `starts[i]..starts[i + 1]`.
+    ///
+    /// # Panics
+    /// When lengths disagree.
+    pub fn run<'a>(
+        &self,
+        isa: Isa,
+        starts: &[usize],
+        embedded: &[f32],
+        space: &'a mut EncoderSpace,
+    ) -> &'a [f32] {
+        assert!(starts.first() == Some(&0) && starts.is_sorted(), "sequences follow each other");
+        let tokens = starts[starts.len() - 1];
+        let width = match &self.projection {
+            Some(projection) => projection.whole().inputs,
+            None => self.shape.hidden_size,
+        };
+        assert_eq!(embedded.len(), tokens * width, "embeddings are T by {width}");
+        if tokens > 0 {
+            self.run_team(isa, starts, embedded, space);
+        }
+        &space.x[..tokens * self.stride()]
+    }
+
+    fn run_team(&self, isa: Isa, starts: &[usize], embedded: &[f32], space: &mut EncoderSpace) {
+        /// Teams of several threads must not wait for each other's members.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let tokens = starts[starts.len() - 1];
+        let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let tile = RowTile::new(isa);
+        // Threads without a row of their own would only wait.
+        let threads = rayon::current_num_threads();
+        space.reserve(self, tile, tokens, longest, threads);
+        let pointers = Pointers::new(space);
+        let team = Team::new(threads);
+        let run = |member: usize| {
+            let _guard = team.guard();
+            let member = Member {
+                encoder: self,
+                isa,
+                starts,
+                embedded,
+                pointers: &pointers,
+                team: &team,
+                index: member,
+                tile,
+            };
+            // SAFETY: the space was reserved for these sizes and is borrowed until the end; each
+            // member has its own number.
+            unsafe { member.run() }
+        };
+        if threads == 1 {
+            run(0);
+        } else {
+            let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            rayon::broadcast(|context| run(context.index()));
+        }
+    }
+}
+
+impl EncoderSpace {
+    fn reserve(
+        &mut self,
+        encoder: &Encoder,
+        tile: RowTile,
+        tokens: usize,
+        longest: usize,
+        threads: usize,
+    ) {
+        let shape = &encoder.shape;
+        if self.shape != Some(*shape) {
+            *self = Self { shape: Some(*shape), ..Self::default() };
+        }
+        let (stride, precision) = (encoder.stride(), shape.precision);
+        let words = words_padded(precision, shape.hidden_size);
+        let wide = shape.intermediate_size.next_multiple_of(STRIP);
+        grow(&mut self.x, tokens * stride);
+        grow(&mut self.x_words, tokens * words);
+        grow_scales(&mut self.x_scales, tokens);
+        grow(&mut self.qkv, tokens * (3 * shape.hidden_size).next_multiple_of(STRIP));
+        grow(&mut self.context, tokens * stride.max(words));
+        if tile.splits_columns(tokens, threads) {
+            grow(&mut self.sums, tokens * stride);
+            grow(&mut self.wide, tokens * wide.max(words_padded(precision, wide)));
+        }
+        self.locals.resize_with(threads.max(self.locals.len()), Local::default);
+        let rows = ROWS_MAX.min(tokens);
+        for local in &mut self.locals[..threads] {
+            local.reserve(encoder, rows, longest);
+        }
+    }
+}
+
+impl Local {
+    fn reserve(&mut self, encoder: &Encoder, rows: usize, longest: usize) {
+        let shape = &encoder.shape;
+        let (stride, precision) = (encoder.stride(), shape.precision);
+        let projected = encoder.projection.as_ref().map_or(0, |map| map.whole().inputs);
+        let input = projected.max(shape.hidden_size).max(chunk(precision));
+        let widest = stride.max(chunk(precision)).max(projected.next_multiple_of(COLUMNS));
+        grow(&mut self.sums, rows * stride);
+        grow(&mut self.tile, rows.min(RowTile::MAX) * widest.max(STRIPS_AT_ONCE * STRIP));
+        grow(&mut self.wide, rows * words_padded(precision, chunk(precision)));
+        grow(&mut self.left, rows.min(RowTile::MAX) * words_padded(Precision::F32, input));
+        grow_scales(&mut self.wide_scales, rows);
+        grow_scales(&mut self.left_scales, rows.min(RowTile::MAX));
+        let head_size = shape.hidden_size / shape.heads;
+        let sizes = Sizes::new(layer::attention_precision(precision), head_size, longest);
+        grow(&mut self.keys, sizes.keys);
+        grow(&mut self.values, sizes.values);
+        grow(&mut self.queries, sizes.queries);
+        grow(&mut self.scores, sizes.scores);
+        grow(&mut self.probabilities, sizes.probabilities);
+        grow(&mut self.context, sizes.context);
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: usize) -> Vec<f32> {
+        let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0;
+        (0..len).map(number).collect()
+    }
+
+    /// An encoder of two applications of one layer.
+    fn encoder(precision: Precision, hidden: usize, wide: usize) -> Encoder {
+        let shape = EncoderShape {
+            precision,
+            hidden_size: hidden,
+            heads: 2,
+            intermediate_size: wide,
+            activation: Activation::GeluTanh,
+        };
+        let weights = |inputs: usize, outputs: usize, seed| -> Vec<f32> {
+            let scale = (3.0 / inputs as f32).sqrt();
+            numbers(inputs * outputs, seed).iter().map(|x| x * scale).collect()
+        };
+        let (bias, gamma) = (numbers(3 * hidden.max(wide), 5), vec![1.0; hidden]);
+        let norm = LayerNorm { gamma: &gamma, beta: &bias[..hidden], eps: 1e-12 };
+        let maps = [(hidden, 3 * hidden), (hidden, hidden), (hidden, wide), (wide, hidden)];
+        let maps: Vec<(Vec<f32>, usize)> =
+            (0..4).map(|i| (weights(maps[i].0, maps[i].1, i), maps[i].1)).collect();
+        let view = |i: usize| LinearMap { weight: &maps[i].0, bias: &bias[..maps[i].1] };
+        Encoder {
+            shape,
+            projection: None,
+            attention: vec![AttentionWeights::new(&shape, view(0), view(1), norm)],
+            feed_forward: vec![FeedForwardWeights::new(&shape, view(2), view(3), norm)],
+            applications: vec![(0, 0); 2],
+        }
+    }
+
+    #[test]
+    fn tiles_compute_what_lanes_compute() {
+        let Some(amx) = Isa::emulated_amx() else {
+            println!("skipped: this processor has no AVX-512 with BF16 beside the tiles");
+            return;
+        };
+        for precision in [Precision::Bf16, Precision::Int8] {
+            for (hidden, wide, starts) in [(64, 1100, vec![0, 7, 57]), (36, 70, vec![0, 2])] {
+                let encoder = encoder(precision, hidden, wide);
+                let embedded = numbers(starts[starts.len() - 1] * hidden, 9);
+                let run = |isa| {
+                    let mut space = EncoderSpace::default();
+                    encoder.run(isa, &starts, &embedded, &mut space).to_vec()
+                };
+                let (tiles, lanes) = (run(amx), run(Isa::best()));
+                let square = |x: f32| f64::from(x) * f64::from(x);
+                let size: f64 = lanes.iter().map(|&x| square(x)).sum();
+                let error: f64 = tiles.iter().zip(&lanes).map(|(a, b)| square(a - b)).sum();
+                // The order of sums differs, and so, rarely, what is rounded to bf16 or a byte.
+                let limit = if precision == Precision::Bf16 { 3e-3 } else { 5e-3 };
+                assert!(size > 0.0 && (error / size).sqrt() < limit, "{}", (error / size).sqrt());
+            }
+        }
+    }
+}
