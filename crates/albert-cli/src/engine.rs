@@ -1,8 +1,9 @@
 //! Flags that say how to compute, shared by the commands that run a model.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use albert::backend::Cpu;
+use albert::backend::{Cpu, Precision};
 use albert::predict::Predictor;
 use anyhow::Result;
 
@@ -26,12 +27,41 @@ impl Engine {
     }
 }
 
+/// What numbers the layers multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PrecisionFlag {
+    /// bf16 where the processor is fast at it, else f32; what the file holds if that is bytes
+    Auto,
+    /// 32-bit floating point
+    F32,
+    /// 16-bit floating point with 8 bits of mantissa
+    Bf16,
+    /// Bytes with a scale for each row
+    Int8,
+}
+
+impl PrecisionFlag {
+    /// The precision asked for, if one was.
+    pub(crate) fn given(self) -> Option<Precision> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(Precision::F32),
+            Self::Bf16 => Some(Precision::Bf16),
+            Self::Int8 => Some(Precision::Int8),
+        }
+    }
+}
+
 /// Which model to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelFlags {
     /// The model: a directory with config.json, model.safetensors and a tokenizer
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
+
+    /// What numbers the layers multiply
+    #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
+    precision: PrecisionFlag,
 
     #[command(flatten)]
     pub(crate) engine: Engine,
@@ -40,8 +70,12 @@ pub(crate) struct ModelFlags {
 impl ModelFlags {
     /// Loads the model and its tokenizer; what was odd goes to standard error.
     pub(crate) fn predictor(&self) -> Result<Predictor> {
-        let (predictor, warnings) = Predictor::load(&self.model, self.engine.backend()?)?;
+        let backend = self.engine.backend()?;
+        let (predictor, warnings) = Predictor::load(&self.model, &backend, self.precision.given())?;
         warn(&warnings);
+        if self.precision == PrecisionFlag::Auto && std::io::stderr().is_terminal() {
+            note(format_args!("{}", backend.describe(predictor.model().precision())));
+        }
         Ok(predictor)
     }
 }

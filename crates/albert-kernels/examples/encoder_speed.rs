@@ -8,7 +8,7 @@
 
 use albert_kernels::{
     Activation, AttentionWeights, Encoder, EncoderShape, EncoderSpace, FeedForwardWeights, Isa,
-    LayerNorm, LinearMap, PackedLinear, Precision, peak_flops,
+    LayerNorm, LinearMap, PackedLinear, Precision, WeightData, peak_operations,
 };
 use std::time::Instant;
 
@@ -27,7 +27,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rows = sequences * tokens;
     let starts: Vec<usize> = (0..=sequences).map(|i| i * tokens).collect();
     let embedded: Vec<f32> = (0..rows * 128).map(|i| ((i % 97) as f32) / 48.0 - 1.0).collect();
-    println!("f32 peak {:.0} GFLOP/s", peak_flops(isa, 2_000_000) / 1e9);
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let encoder = encoder(precision);
         let mut space = EncoderSpace::default();
@@ -42,13 +41,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times.sort_by(f64::total_cmp);
         let seconds = times[times.len() / 2];
         let flops = 12.0 * (2 * rows * (4 * H * H + 2 * H * F) + 4 * rows * tokens * H) as f64;
+        let peak = peak_operations(isa, precision, 1_000_000);
         println!(
-            "{} {} {shape}: {:.0} tokens/s, {:.2} ms, {:.0} GFLOP/s",
+            "{} {} {shape}: {:.0} tokens/s, {:.2} ms, {:.0} Gop/s, {:.0} % of {:.0}",
             isa.name(),
             precision.name(),
             rows as f64 / seconds,
             1e3 * seconds,
-            flops / seconds / 1e9
+            flops / seconds / 1e9,
+            100.0 * flops / seconds / peak,
+            peak / 1e9,
         );
     }
     Ok(())
@@ -65,7 +67,7 @@ fn encoder(precision: Precision) -> Encoder {
     let numbers: Vec<f32> =
         (0..H * F).map(|i| ((i * 7919 % 2003) as f32 / 1001.0 - 1.0) * 0.04).collect();
     let map = |inputs: usize, outputs: usize| LinearMap {
-        weight: &numbers[..inputs * outputs],
+        weight: WeightData::F32(&numbers[..inputs * outputs]),
         bias: &numbers[..outputs],
     };
     let norm = LayerNorm { gamma: &vec![1.0; H], beta: &vec![0.0; H], eps: 1e-12 };

@@ -4,7 +4,7 @@
 //! `cargo run --release -p albert-kernels --example gemm_speed`
 
 use albert_kernels::{
-    Activation, Epilogue, Isa, Matrix, PackedMatrix, gemm, gemm_packed, peak_flops,
+    Activation, Epilogue, Isa, Matrix, PackedMatrix, Precision, gemm, gemm_packed, peak_operations,
 };
 use std::time::Instant;
 
@@ -58,7 +58,7 @@ fn main() {
         let mut peak = 0f64;
         let mut rates = [0f64; 5];
         for _ in 0..ROUNDS {
-            peak = peak.max(peak_flops(isa, 2_000_000));
+            peak = peak.max(peak_operations(isa, Precision::F32, 2_000_000));
             let e = Epilogue::default;
             let r = best(flops, &mut || gemm(isa, nn_a, nn_b, &mut c, n, false, e()));
             rates[0] = rates[0].max(r);

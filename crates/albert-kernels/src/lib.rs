@@ -47,6 +47,6 @@ pub use linear::{linear, linear_backward_input, linear_backward_params};
 pub use map::ReadOnlyMap;
 pub use norm::{LayerNorm, NormStats, add_layer_norm, layer_norm, layer_norm_backward};
 pub use optimizer::{Adam, adamw_step, lamb_step};
-pub use peak::peak_flops;
-pub use product::Precision;
+pub use peak::peak_operations;
+pub use product::{Precision, WeightData, quantise_weights};
 pub use softmax::{log_softmax, softmax, softmax_cross_entropy};

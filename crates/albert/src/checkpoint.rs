@@ -1,6 +1,8 @@
 //! Models on disk: a directory in Hugging Face's layout, `config.json` and `model.safetensors`.
 //! The tokenizer's files beside them are not this module's business.
 
+mod int8;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -9,11 +11,15 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
-use crate::backend::Cpu;
+pub use int8::save_int8;
+
+use crate::backend::{Cpu, Precision, Span};
 use crate::config::{Family, ModelConfig};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Layout, Model, Parameter, Start, append_initial};
+use crate::model::{
+    Heads, InferenceModel, Int8Rows, Layout, Model, Parameter, Start, Weights, append_initial,
+};
 use crate::random::Seed;
 
 /// The name of the file with the weights.
@@ -78,6 +84,84 @@ pub fn load_weights(path: &Path, config: ModelConfig, backend: Cpu) -> Result<Lo
     let warnings = tensors.unexpected(config.family, &layout)?;
     let model = Model::from_parameters(backend, config, &values);
     Ok(Loaded { model, parts, warnings })
+}
+
+/// A model for inference that was read, and what was odd about its files.
+pub struct LoadedForInference {
+    /// The model, with the heads that its file has.
+    pub model: InferenceModel,
+    /// One sentence per key or tensor that was not understood.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the model in `directory` for inference in `precision`: if `None`, in that of its file if
+/// its weights are bytes, else in the best of this processor.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_inference(
+    directory: &Path,
+    backend: &Cpu,
+    precision: Option<Precision>,
+) -> Result<LoadedForInference> {
+    let parsed = ModelConfig::read_in(directory)?;
+    let path = directory.join(WEIGHTS_FILE);
+    let bytes = files::map(&path)?;
+    let tensors = Tensors::parse(&path, &bytes)?;
+    let layout = Layout::new(&parsed.config);
+    tensors.check_size(&layout)?;
+    let is_there = |parameter: &&Parameter| tensors.find(parameter.name()).is_none();
+    let absent: Vec<&Parameter> = layout.parameters.iter().filter(is_there).collect();
+    let parts = present_parts(&path, &layout, &absent)?;
+    let mut warnings = parsed.warnings;
+    warnings.extend(tensors.unexpected(parsed.config.family, &layout)?);
+    let weights = FileWeights { tensors: &tensors, layout: &layout };
+    let is_int8 = weights.bytes(layout.attention[0].qkv.weight)?.is_some();
+    let own = if is_int8 { Precision::Int8 } else { backend.best_precision() };
+    let heads = Heads {
+        pooler: parts.pooler,
+        masked_words: parts.masked_words,
+        sentence: parts.sentence_order,
+    };
+    let precision = precision.unwrap_or(own);
+    let model = InferenceModel::new(backend, parsed.config, precision, heads, &weights)?;
+    Ok(LoadedForInference { model, warnings })
+}
+
+/// The tensors of a file by their place in the layout.
+struct FileWeights<'a> {
+    tensors: &'a Tensors<'a>,
+    layout: &'a Layout,
+}
+
+impl FileWeights<'_> {
+    fn parameters(&self, span: Span) -> impl Iterator<Item = &Parameter> {
+        self.layout.parameters.iter().filter(move |parameter| {
+            parameter.span.offset >= span.offset && parameter.span.range().end <= span.range().end
+        })
+    }
+}
+
+impl Weights for FileWeights<'_> {
+    fn numbers(&self, span: Span) -> Result<Vec<f32>> {
+        let mut numbers = Vec::with_capacity(span.len);
+        for parameter in self.parameters(span) {
+            let missing =
+                || self.tensors.error(format!("tensor {:?} is missing", parameter.name()));
+            numbers.extend(self.tensors.read(parameter)?.ok_or_else(missing)?);
+        }
+        Ok(numbers)
+    }
+
+    fn bytes(&self, span: Span) -> Result<Option<Int8Rows>> {
+        let (mut bytes, mut scales) = (Vec::new(), Vec::new());
+        for parameter in self.parameters(span) {
+            let Some((these, of_rows)) = self.tensors.int8(parameter)? else { return Ok(None) };
+            bytes.extend(these);
+            scales.extend(of_rows);
+        }
+        Ok(Some((bytes, scales)))
+    }
 }
 
 impl Parts {
@@ -165,17 +249,25 @@ impl<'a> Tensors<'a> {
         Ok(Some(values))
     }
 
-    fn values(&self, name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>> {
-        if view.shape() != shape {
-            let found = view.shape();
-            return Err(self.error(format!(
-                "tensor {name:?} has shape {found:?}, and config.json says {shape:?}"
-            )));
+    fn check_shape(&self, name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<()> {
+        if view.shape() == shape {
+            return Ok(());
         }
-        let values = to_f32(view).ok_or_else(|| {
-            let found = view.dtype();
-            self.error(format!("tensor {name:?} is of type {found:?}; expected F32, F16 or BF16"))
-        })?;
+        let found = view.shape();
+        Err(self
+            .error(format!("tensor {name:?} has shape {found:?}, and config.json says {shape:?}")))
+    }
+
+    fn values(&self, name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<Vec<f32>> {
+        self.check_shape(name, view, shape)?;
+        let values = match view.dtype() {
+            Dtype::I8 => self.dequantised(name, view)?,
+            found => to_f32(view).ok_or_else(|| {
+                self.error(format!(
+                    "tensor {name:?} is of type {found:?}; expected F32, F16, BF16 or I8"
+                ))
+            })?,
+        };
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
             Some(at) => Err(self.error(format!(
@@ -209,6 +301,8 @@ impl<'a> Tensors<'a> {
         for name in names {
             match known.get(name) {
                 None if name.ends_with("position_ids") => {}
+                None if name.strip_suffix(int8::SCALE).is_some_and(|of| known.contains_key(of)) => {
+                }
                 None => warnings.push(format!(
                     "{}: tensor {name:?} belongs to no part of this model and is ignored",
                     self.path.display()
@@ -291,10 +385,26 @@ pub fn write_weights(model: &Model, path: &Path) -> Result<()> {
 /// # Panics
 /// When values and shape do not fit together.
 pub fn write_tensors(tensors: &[(&str, &[f32], &[usize])], path: &Path) -> Result<()> {
-    let bytes: Vec<Cow<'_, [u8]>> = tensors.iter().map(|(_, values, _)| bytes_of(values)).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, _, shape), bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-        (*name, view.expect("values and shape fit together"))
+    let mut written = Vec::with_capacity(tensors.len());
+    for &(name, values, shape) in tensors {
+        let (name, bytes) = (name.to_owned(), bytes_of(values));
+        written.push(Written { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes });
+    }
+    write(&written, path)
+}
+
+/// A tensor to be written.
+struct Written<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
+}
+
+fn write(tensors: &[Written<'_>], path: &Path) -> Result<()> {
+    let views = tensors.iter().map(|tensor| {
+        let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
+        (tensor.name.as_str(), view.expect("values and shape fit together"))
     });
     // What `transformers` asks of a file it loads.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

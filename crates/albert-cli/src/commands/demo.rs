@@ -74,7 +74,7 @@ impl Arguments {
             .lines()
             .flat_map(|line| albert::data::split_sentences(line).map(str::to_owned))
             .collect();
-        show(&Predictor::load(&model, self.engine.backend()?)?.0, &sentences)
+        show(&Predictor::load(&model, &self.engine.backend()?, None)?.0, &sentences)
     }
 
     fn learn_vocabulary(&self, text: &Path) -> Result<Tokenizer> {

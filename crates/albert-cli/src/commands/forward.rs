@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use albert::checkpoint::{self, Parts};
-use albert::model::{Batch, Model, Workspace};
+use albert::checkpoint;
+use albert::model::{Batch, InferenceModel, InferenceSpace};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::engine::{ModelFlags, warn};
+use crate::engine::{Engine, PrecisionFlag, warn};
 use crate::input::{Text, lines};
 
 /// Write the raw tensors a model computes for given token ids
@@ -28,8 +28,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
+    /// The model: a directory with config.json and model.safetensors
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+
+    /// What numbers the layers multiply
+    #[arg(long, value_name = "NAME", value_enum, default_value = "f32")]
+    precision: PrecisionFlag,
+
     #[command(flatten)]
-    model: ModelFlags,
+    engine: Engine,
 }
 
 #[derive(Deserialize)]
@@ -44,15 +52,16 @@ type Tensor = (String, Vec<f32>, Vec<usize>);
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let loaded = checkpoint::load(&self.model.model, self.model.engine.backend()?)?;
+        let (backend, precision) = (self.engine.backend()?, self.precision.given());
+        let loaded = checkpoint::load_for_inference(&self.model, &backend, precision)?;
         warn(&loaded.warnings);
         check_output(&self.output)?;
-        let mut space = Workspace::new(&loaded.model);
+        let mut space = InferenceSpace::default();
         let mut tensors = Vec::new();
         for (number, text) in lines(&self.input).enumerate() {
             let text = text?;
             let batch = parse(&loaded.model, &text).with_context(|| text.place.clone())?;
-            tensors.extend(compute(&loaded.model, loaded.parts, &batch, number, &mut space));
+            tensors.extend(compute(&loaded.model, &batch, number, &mut space));
         }
         let tensors: Vec<_> = tensors
             .iter()
@@ -70,7 +79,7 @@ fn check_output(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn parse(model: &Model, text: &Text) -> Result<Batch> {
+fn parse(model: &InferenceModel, text: &Text) -> Result<Batch> {
     let line: Line = serde_json::from_str(&text.text).map_err(not_a_line)?;
     let types = line.token_type_ids.unwrap_or_else(|| vec![0; line.input_ids.len()]);
     let mut batch = Batch::new();
@@ -88,20 +97,20 @@ fn not_a_line(error: serde_json::Error) -> anyhow::Error {
 }
 
 fn compute(
-    model: &Model,
-    parts: Parts,
+    model: &InferenceModel,
     batch: &Batch,
     number: usize,
-    space: &mut Workspace<albert::backend::Cpu>,
+    space: &mut InferenceSpace,
 ) -> Vec<Tensor> {
     let (config, tokens) = (model.config(), batch.tokens());
     let outputs = model.forward(batch, space);
-    let order = parts.pooler && parts.sentence_order;
+    let heads = model.heads();
+    let order = heads.pooler && heads.sentence;
     let tensors = [
         (true, "last_hidden_state", outputs.last_hidden_state, vec![tokens, config.hidden_size]),
-        (parts.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
+        (heads.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
         (
-            parts.masked_words,
+            heads.masked_words,
             "prediction_logits",
             outputs.prediction_logits,
             vec![tokens, config.vocab_size],

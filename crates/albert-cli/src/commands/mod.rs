@@ -1,5 +1,7 @@
 //! One file per command: what was typed, what it means, and the call into the library.
 
+mod bench;
+mod convert;
 mod demo;
 mod fill_mask;
 mod forward;
@@ -30,6 +32,8 @@ enum Command {
     Order(order::Arguments),
     Forward(forward::Arguments),
     Inspect(inspect::Arguments),
+    Convert(convert::Arguments),
+    Bench(bench::Arguments),
 }
 
 impl Arguments {
@@ -43,6 +47,8 @@ impl Arguments {
             Command::Order(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),
             Command::Inspect(arguments) => arguments.run(),
+            Command::Convert(arguments) => arguments.run(),
+            Command::Bench(arguments) => arguments.run(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use albert::backend::Precision;
 use albert::config::{ModelConfig, PRESETS, Sharing};
 use albert::data::Store;
 use albert::train::{EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
@@ -363,7 +364,7 @@ fn introduce(training: &Pretraining, output: &Path) {
         config.num_hidden_layers,
         config.hidden_size,
         config.vocab_size,
-        training.model().backend().describe(),
+        training.model().backend().describe(Precision::F32),
     ));
     let epochs =
         (settings.steps * settings.batch_size as u64) as f64 / training.examples_per_epoch() as f64;

@@ -35,7 +35,7 @@ impl RowTile {
             Self { rows: 32, block: ROWS_MAX, alone: 128 }
         } else {
             let rows = 2 * isa.tile().0;
-            Self { rows, block: 4 * rows, alone: rows }
+            Self { rows, block: 2 * rows, alone: rows }
         }
     }
 

@@ -9,13 +9,16 @@
 
 mod attention;
 mod layer;
+mod linear;
 mod rows;
 mod team;
 
 use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::norm::LayerNorm;
-use crate::product::{Precision, STRIP, Weights, words_padded};
+use crate::product::{
+    Precision, RowScale, STRIP, WeightData, Weights, quantise_weights, words_padded,
+};
 use crate::scratch::Aligned;
 use attention::Sizes;
 use layer::{Member, Pointers, ROWS_MAX, RowTile, STRIPS_AT_ONCE};
@@ -27,7 +30,7 @@ use team::Team;
 #[derive(Clone, Copy, Debug)]
 pub struct LinearMap<'a> {
     /// Row-major.
-    pub weight: &'a [f32],
+    pub weight: WeightData<'a>,
     /// One for each output.
     pub bias: &'a [f32],
 }
@@ -98,7 +101,7 @@ pub struct EncoderSpace {
     shape: Option<EncoderShape>,
     x: Aligned,
     x_words: Aligned,
-    x_scales: Vec<crate::product::RowScale>,
+    x_scales: Vec<RowScale>,
     qkv: Aligned,
     context: Aligned,
     sums: Aligned,
@@ -113,8 +116,8 @@ struct Local {
     tile: Aligned,
     wide: Aligned,
     left: Aligned,
-    wide_scales: Vec<crate::product::RowScale>,
-    left_scales: Vec<crate::product::RowScale>,
+    wide_scales: Vec<RowScale>,
+    left_scales: Vec<RowScale>,
     keys: Aligned,
     values: Aligned,
     queries: Aligned,
@@ -143,18 +146,44 @@ impl PackedLinear {
 
     fn in_parts(precision: Precision, map: LinearMap<'_>, part: usize) -> Self {
         let inputs = map.weight.len() / map.bias.len();
+        let quantised;
+        let weight = match map.weight {
+            // Before it is cut, so that a row has one scale.
+            WeightData::F32(numbers) if precision == Precision::Int8 => {
+                quantised = quantise_weights(numbers, inputs);
+                WeightData::Int8(&quantised.0, &quantised.1)
+            }
+            other => other,
+        };
         let starts = (0..inputs).step_by(part);
         let pack =
-            |start| Weights::pack(precision, map.weight, inputs, start..inputs.min(start + part));
+            |start| Weights::pack(precision, weight, inputs, start..inputs.min(start + part));
         Self { parts: starts.map(pack).collect(), bias: padded(map.bias) }
+    }
+
+    /// `out = activation(x W^T + b)` for rows of `x`, on the threads of the current pool; for
+    /// products of `f32` or bf16.
+    ///
+    /// # Panics
+    /// When lengths disagree, or the weights are bytes.
+    pub fn apply(&self, isa: Isa, x: &[f32], activation: Activation, out: &mut [f32]) {
+        linear::apply(isa, self.whole(), &self.bias, x, activation, out);
+    }
+
+    /// The number of outputs.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.whole().outputs
+    }
+
+    /// Bytes of the packed weights.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(Weights::bytes).sum::<usize>() + 4 * self.bias.len()
     }
 
     fn whole(&self) -> &Weights {
         &self.parts[0]
-    }
-
-    fn bytes(&self) -> usize {
-        self.parts.iter().map(Weights::bytes).sum::<usize>() + 4 * self.bias.len()
     }
 }
 
@@ -215,9 +244,9 @@ fn grow(buffer: &mut Aligned, len: usize) {
     }
 }
 
-fn grow_scales(scales: &mut Vec<crate::product::RowScale>, len: usize) {
+fn grow_scales(scales: &mut Vec<RowScale>, len: usize) {
     if scales.len() < len {
-        scales.resize(len, crate::product::RowScale::default());
+        scales.resize(len, RowScale::default());
     }
 }
 
@@ -383,7 +412,8 @@ mod tests {
         let maps = [(hidden, 3 * hidden), (hidden, hidden), (hidden, wide), (wide, hidden)];
         let maps: Vec<(Vec<f32>, usize)> =
             (0..4).map(|i| (weights(maps[i].0, maps[i].1, i), maps[i].1)).collect();
-        let view = |i: usize| LinearMap { weight: &maps[i].0, bias: &bias[..maps[i].1] };
+        let view =
+            |i: usize| LinearMap { weight: WeightData::F32(&maps[i].0), bias: &bias[..maps[i].1] };
         Encoder {
             shape,
             projection: None,

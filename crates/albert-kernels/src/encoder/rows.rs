@@ -48,7 +48,7 @@ impl<'a> Sums<'a> {
         // SAFETY: the caller's contract.
         let bits = unsafe { s.load_words(self.words.add(row * self.stride + col)) };
         match self.scales {
-            None => s.from_bits(bits),
+            None => s.of_bits(bits),
             Some((rows, columns, sums)) => {
                 let RowScale { scale, offset } = rows[row];
                 let factor = s.mul(s.splat(scale), s.load(&columns[col..]));

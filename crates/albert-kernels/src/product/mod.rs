@@ -16,7 +16,9 @@ mod weights;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use amx::{Amx, AmxKind};
+pub use quantise::quantise_weights;
 pub(crate) use quantise::{RowScale, convert_row};
+pub use weights::WeightData;
 pub(crate) use weights::{Weights, words_padded};
 
 use crate::isa::{DotKernel, Isa, Kernel};
@@ -49,7 +51,7 @@ impl Precision {
 
     /// What tiles multiply.
     #[cfg(target_arch = "x86_64")]
-    fn amx_kind(self) -> Option<AmxKind> {
+    pub(crate) fn amx_kind(self) -> Option<AmxKind> {
         match self {
             Self::F32 => None,
             Self::Bf16 => Some(AmxKind::Bf16),
@@ -134,7 +136,7 @@ trait Arithmetic: Copy {
     fn dot(self, sum: Self::Sum, a: <Self::S as Simd>::I, b: <Self::S as Simd>::I) -> Self::Sum;
     fn add(self, a: Self::Sum, b: Self::Sum) -> Self::Sum;
     fn bits(self, sum: Self::Sum) -> <Self::S as Simd>::I;
-    fn from_bits(self, bits: <Self::S as Simd>::I) -> Self::Sum;
+    fn of_bits(self, bits: <Self::S as Simd>::I) -> Self::Sum;
 }
 
 #[derive(Clone, Copy)]
@@ -153,7 +155,7 @@ impl<S: Words> Arithmetic for Floats<S> {
     }
     #[inline(always)]
     fn dot(self, sum: S::F, a: S::I, b: S::I) -> S::F {
-        self.0.fma(self.0.from_bits(a), self.0.from_bits(b), sum)
+        self.0.fma(self.0.of_bits(a), self.0.of_bits(b), sum)
     }
     #[inline(always)]
     fn add(self, a: S::F, b: S::F) -> S::F {
@@ -164,8 +166,8 @@ impl<S: Words> Arithmetic for Floats<S> {
         self.0.bits(sum)
     }
     #[inline(always)]
-    fn from_bits(self, bits: S::I) -> S::F {
-        self.0.from_bits(bits)
+    fn of_bits(self, bits: S::I) -> S::F {
+        self.0.of_bits(bits)
     }
 }
 
@@ -196,8 +198,8 @@ impl<D: Dots> Arithmetic for Bf16s<D> {
         self.lanes().bits(sum)
     }
     #[inline(always)]
-    fn from_bits(self, bits: <D::S as Simd>::I) -> Self::Sum {
-        self.lanes().from_bits(bits)
+    fn of_bits(self, bits: <D::S as Simd>::I) -> Self::Sum {
+        self.lanes().of_bits(bits)
     }
 }
 
@@ -228,7 +230,7 @@ impl<D: Dots> Arithmetic for Bytes<D> {
         sum
     }
     #[inline(always)]
-    fn from_bits(self, bits: Self::Sum) -> Self::Sum {
+    fn of_bits(self, bits: Self::Sum) -> Self::Sum {
         bits
     }
 }
@@ -332,7 +334,7 @@ impl Product {
                 unsafe {
                     let c = self.c.add((at.0 + i) * self.c_stride + column);
                     if self.accumulate {
-                        sum = x.add(x.from_bits(s.load_words(c)), sum);
+                        sum = x.add(x.of_bits(s.load_words(c)), sum);
                     }
                     s.store_words(c, x.bits(sum));
                 }

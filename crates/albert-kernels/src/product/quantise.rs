@@ -2,6 +2,7 @@
 //! offset for each row, weights to signed bytes with a scale for each output.
 
 use super::Precision;
+use crate::parallel::{self, Shared};
 use crate::simd::Words;
 
 /// What the bytes of a row of activations stand for: byte `u` is `scale * u + offset`.
@@ -75,21 +76,43 @@ unsafe fn quantise_row<S: Words>(s: S, x: &[f32], out: *mut u8) -> RowScale {
     RowScale { scale, offset: low }
 }
 
-/// Rounds the weights of one output to bytes and gives what a unit stands for: the scale, of
-/// several, with the least squared error.
-pub(super) fn quantise_weights(x: &[f32], out: &mut [i8]) -> f32 {
+/// Rounds a row-major matrix of `inputs` columns to bytes, and gives what a unit of each row
+/// stands for: the scale, of several, with the least squared error.
+///
+/// # Panics
+/// When the weights are not whole rows.
+#[must_use]
+pub fn quantise_weights(weight: &[f32], inputs: usize) -> (Vec<i8>, Vec<f32>) {
+    let rows = weight.len() / inputs;
+    assert_eq!(weight.len(), rows * inputs, "weights are whole rows of {inputs}");
+    let (mut bytes, mut scales) = (vec![0; weight.len()], vec![0.0; rows]);
+    let (all_bytes, all_scales) = (Shared::new(&mut bytes), Shared::new(&mut scales));
+    parallel::for_each(rows, weight.len() > parallel::CHUNK, |i| {
+        let range = i * inputs..(i + 1) * inputs;
+        // SAFETY: each task has its own row; both are borrowed until the end.
+        let (bytes, scale) =
+            unsafe { (all_bytes.slice(range.clone()), all_scales.slice(i..i + 1)) };
+        scale[0] = quantise_weight_row(&weight[range], bytes);
+    });
+    (bytes, scales)
+}
+
+fn quantise_weight_row(x: &[f32], out: &mut [i8]) -> f32 {
     let largest = x.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
     if largest == 0.0 {
         out.fill(0);
         return 0.0;
     }
-    let byte = |x: f32, scale: f32| (x / scale).round_ties_even().clamp(-WEIGHT_MAX, WEIGHT_MAX);
-    let error = |scale: f32| x.iter().map(|&x| (byte(x, scale) * scale - x).powi(2)).sum::<f32>();
+    let byte = |x: f32, factor: f32| (x * factor).round_ties_even().clamp(-WEIGHT_MAX, WEIGHT_MAX);
+    let error = |scale: f32| {
+        let factor = 1.0 / scale;
+        x.iter().map(|&x| (byte(x, factor) * scale - x).powi(2)).sum::<f32>()
+    };
     let scales = CLIPS.map(|clip| clip * largest / WEIGHT_MAX);
     let best = scales.into_iter().map(|scale| (error(scale), scale));
     let scale = best.min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are several").1;
     for (out, &x) in out.iter_mut().zip(x) {
-        *out = byte(x, scale) as i8;
+        *out = byte(x, 1.0 / scale) as i8;
     }
     scale
 }

@@ -1,6 +1,6 @@
 //! The right operand of products, packed once from the weights of a linear map.
 
-use super::{Precision, Product, STRIP, quantise::quantise_weights};
+use super::{Precision, Product, STRIP};
 use crate::isa::Isa;
 use crate::parallel::{self, Shared};
 use crate::scratch::Aligned;
@@ -27,67 +27,82 @@ pub(crate) struct Weights {
     pub(crate) sums: Vec<f32>,
 }
 
-/// What makes weights of integers: for each output, its row of bytes and its scale.
-struct Quantised {
-    bytes: Vec<i8>,
-    scales: Vec<f32>,
+/// The weights of a linear map before packing, row-major with a row for each output.
+#[derive(Clone, Copy, Debug)]
+pub enum WeightData<'a> {
+    /// Numbers, rounded to the precision of the products.
+    F32(&'a [f32]),
+    /// Bytes, with what a unit of each row stands for; only for products of bytes.
+    Int8(&'a [i8], &'a [f32]),
+}
+
+impl WeightData<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F32(numbers) => numbers.len(),
+            Self::Int8(bytes, _) => bytes.len(),
+        }
+    }
 }
 
 impl Weights {
-    /// Packs columns `inputs` of `weight`, a row-major matrix of one row of `row_len` numbers for
-    /// each output.
+    /// Packs columns `inputs` of `weight`, whose rows have `row_len` numbers.
+    ///
+    /// # Panics
+    /// When bytes are to be packed for anything but products of bytes.
     pub(crate) fn pack(
         precision: Precision,
-        weight: &[f32],
+        weight: WeightData<'_>,
         row_len: usize,
         inputs: Range<usize>,
     ) -> Self {
         let outputs = weight.len() / row_len;
         assert_eq!(weight.len(), outputs * row_len, "weights are whole rows");
         assert!(inputs.end <= row_len, "the inputs are columns of the weights");
-        let row = |output: usize| &weight[output * row_len..][inputs.clone()];
-        match precision {
-            Precision::F32 => Self::new(precision, inputs.len(), outputs, |output, word| {
-                row(output)[word].to_bits()
-            }),
-            Precision::Bf16 => Self::new(precision, inputs.len(), outputs, |output, word| {
-                let pair = &row(output)[2 * word..];
-                let high = pair.get(1).map_or(0, |&x| u32::from(bf16_bits(x)));
-                u32::from(bf16_bits(pair[0])) | high << 16
-            }),
-            Precision::Int8 => {
-                let mut all = Quantised {
-                    bytes: vec![0; outputs * inputs.len()],
-                    scales: vec![0.0; outputs],
-                };
-                let (bytes, scales) = (Shared::new(&mut all.bytes), Shared::new(&mut all.scales));
-                parallel::for_each(outputs, true, |i| {
-                    // SAFETY: each task has its own output; both are borrowed until the end.
-                    let (bytes, scale) = unsafe {
-                        let bytes = bytes.slice(i * inputs.len()..(i + 1) * inputs.len());
-                        (bytes, scales.slice(i..i + 1))
-                    };
-                    scale[0] = quantise_weights(row(i), bytes);
-                });
-                Self::from_bytes(inputs.len(), &all.bytes, &all.scales)
+        let start = |output: usize| output * row_len + inputs.start;
+        let len = inputs.len();
+        match (precision, weight) {
+            (Precision::F32, WeightData::F32(x)) => {
+                Self::new(precision, len, outputs, |output, word| x[start(output) + word].to_bits())
             }
+            (Precision::Bf16, WeightData::F32(x)) => {
+                Self::new(precision, len, outputs, |output, word| {
+                    let pair = &x[start(output)..][..len][2 * word..];
+                    let high = pair.get(1).map_or(0, |&x| u32::from(bf16_bits(x)));
+                    u32::from(bf16_bits(pair[0])) | high << 16
+                })
+            }
+            (Precision::Int8, WeightData::F32(x)) => {
+                let (bytes, scales) = super::quantise_weights(x, row_len);
+                Self::pack(precision, WeightData::Int8(&bytes, &scales), row_len, inputs)
+            }
+            (Precision::Int8, WeightData::Int8(bytes, scales)) => {
+                let row = |output: usize| &bytes[start(output)..][..len];
+                Self::from_bytes(len, row, scales)
+            }
+            (_, WeightData::Int8(..)) => panic!("bytes are packed for products of bytes"),
         }
     }
 
-    /// Packs a row-major matrix of bytes: `scales[output]` is what a unit of that row stands for.
-    pub(crate) fn from_bytes(inputs: usize, bytes: &[i8], scales: &[f32]) -> Self {
+    fn from_bytes<'a>(
+        inputs: usize,
+        row: impl Fn(usize) -> &'a [i8] + Sync + Send,
+        scales: &[f32],
+    ) -> Self {
         let outputs = scales.len();
-        assert_eq!(bytes.len(), inputs * outputs, "a byte for each weight");
         let mut new = Self::new(Precision::Int8, inputs, outputs, |output, word| {
-            let row = &bytes[output * inputs..(output + 1) * inputs];
-            let byte = |i: usize| row.get(4 * word + i).map_or(0, |b| b.cast_unsigned());
+            let row = &row(output)[4 * word..];
+            let byte = |i: usize| row.get(i).map_or(0, |b| b.cast_unsigned());
             u32::from_le_bytes(std::array::from_fn(byte))
         });
         let padded = outputs.next_multiple_of(STRIP);
         new.scales = scales.to_vec();
         new.scales.resize(padded, 0.0);
-        let sum = |row: &[i8]| row.iter().map(|&b| i64::from(b)).sum::<i64>() as f32;
-        new.sums = bytes.chunks(inputs).zip(scales).map(|(row, scale)| sum(row) * scale).collect();
+        let sum = |output: usize| {
+            let sum = row(output).iter().map(|&b| i32::from(b)).sum::<i32>();
+            sum as f32 * scales[output]
+        };
+        new.sums = (0..outputs).map(sum).collect();
         new.sums.resize(padded, 0.0);
         new
     }

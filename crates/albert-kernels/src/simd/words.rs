@@ -26,7 +26,8 @@ pub(crate) trait Words: Simd {
     unsafe fn store_bytes(self, x: *mut u8, v: Self::I);
 
     fn bits(self, a: Self::F) -> Self::I;
-    fn from_bits(self, a: Self::I) -> Self::F;
+    /// The numbers with these bits.
+    fn of_bits(self, a: Self::I) -> Self::F;
     /// Of signed integers.
     fn to_f32(self, a: Self::I) -> Self::F;
     /// To the nearest signed integer, ties to even, for `|a| < 2^22`.
@@ -51,8 +52,8 @@ pub(crate) trait Words: Simd {
     /// [`Simd::fma`] rounds.
     #[inline(always)]
     fn fma_bf16(self, acc: Self::F, a: Self::I, b: Self::I) -> Self::F {
-        let first = |x| self.from_bits(self.shl_u32::<16>(x));
-        let second = |x| self.from_bits(self.and_u32(x, self.splat_u32(0xFFFF_0000)));
+        let first = |x| self.of_bits(self.shl_u32::<16>(x));
+        let second = |x| self.of_bits(self.and_u32(x, self.splat_u32(0xFFFF_0000)));
         self.fma(second(a), second(b), self.fma(first(a), first(b), acc))
     }
 }
@@ -129,7 +130,7 @@ impl Words for Portable {
         a.map(f32::to_bits)
     }
     #[inline(always)]
-    fn from_bits(self, a: Self::I) -> Self::F {
+    fn of_bits(self, a: Self::I) -> Self::F {
         a.map(f32::from_bits)
     }
     #[inline(always)]
@@ -200,7 +201,7 @@ mod x86 {
             unsafe { _mm512_castps_si512(a) }
         }
         #[inline(always)]
-        fn from_bits(self, a: __m512i) -> __m512 {
+        fn of_bits(self, a: __m512i) -> __m512 {
             // SAFETY: the token proves the instructions.
             unsafe { _mm512_castsi512_ps(a) }
         }
@@ -288,7 +289,7 @@ mod x86 {
             unsafe { _mm256_castps_si256(a) }
         }
         #[inline(always)]
-        fn from_bits(self, a: __m256i) -> __m256 {
+        fn of_bits(self, a: __m256i) -> __m256 {
             // SAFETY: the token proves the instructions.
             unsafe { _mm256_castsi256_ps(a) }
         }
@@ -381,8 +382,8 @@ mod x86 {
         fn add_bf16(self, acc: __m512, a: __m512i, b: __m512i) -> __m512 {
             // SAFETY: the token proves the instructions; the types have the same bits.
             unsafe {
-                let (a, b) = (std::mem::transmute(a), std::mem::transmute(b));
-                _mm512_dpbf16_ps(acc, a, b)
+                let bf16 = |x| std::mem::transmute::<__m512i, __m512bh>(x);
+                _mm512_dpbf16_ps(acc, bf16(a), bf16(b))
             }
         }
         #[inline(always)]

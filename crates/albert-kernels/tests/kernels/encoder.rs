@@ -3,7 +3,7 @@
 use crate::compare::{assert_close, assert_same_on_any_threads, numbers, relative_error};
 use albert_kernels::{
     Activation, AttentionWeights, Encoder, EncoderShape, EncoderSpace, FeedForwardWeights, Isa,
-    LayerNorm, LinearMap, PackedLinear, Precision,
+    LayerNorm, LinearMap, PackedLinear, Precision, WeightData,
 };
 
 const EPS: f32 = 1e-12;
@@ -22,7 +22,7 @@ impl Map {
     }
 
     fn view(&self) -> LinearMap<'_> {
-        LinearMap { weight: &self.weight, bias: &self.bias }
+        LinearMap { weight: WeightData::F32(&self.weight), bias: &self.bias }
     }
 
     fn apply(&self, x: &[f64]) -> Vec<f64> {
@@ -268,6 +268,24 @@ fn a_space_is_reused_for_other_shapes() {
                 relative_error(&again, &fresh.iter().map(|&x| x.into()).collect::<Vec<f64>>()),
                 0.0
             );
+        }
+    }
+}
+
+#[test]
+fn a_linear_map_of_its_own_equals_plain_arithmetic() {
+    for (inputs, outputs, rows) in [(128, 1100, 5), (26, 3, 1), (64, 16, 40), (7, 33, 0)] {
+        let map = Map::new(inputs, outputs, 21);
+        let x = numbers(rows * inputs, 22);
+        let row = |x: &[f32]| map.apply(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        let truth: Vec<f64> = x.chunks(inputs).flat_map(row).map(gelu_tanh).collect();
+        for isa in Isa::available() {
+            for (precision, limit) in [(Precision::F32, 1e-6), (Precision::Bf16, 1e-2)] {
+                let packed = PackedLinear::new(precision, map.view());
+                let mut got = vec![f32::NAN; rows * outputs];
+                packed.apply(isa, &x, Activation::GeluTanh, &mut got);
+                assert_close(isa, precision.name(), &got, &truth, limit);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use albert_kernels::{self as kernels, Activation as Kernel, Isa, LayerNorm, Norm
 
 use super::{
     AdamStep, Attention, Backend, ClassGradient, ClassLoss, Dropout, Embeddings, Linear, Norm,
-    Span, Tokens, Write,
+    Precision, Span, Tokens, Write,
 };
 use crate::config::Activation;
 use crate::error::{Error, Result};
@@ -50,12 +50,38 @@ impl Cpu {
             .map_err(|error| Error::config(format!("starting {count} threads: {error}")))
     }
 
+    /// The instruction set.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The precision that is fastest without a loss that matters: bf16 where the processor
+    /// multiplies it faster than `f32`, else `f32`.
+    #[must_use]
+    pub fn best_precision(&self) -> Precision {
+        if self.isa.has_bf16() { Precision::Bf16 } else { Precision::F32 }
+    }
+
+    /// Threads that compute.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    /// Operations per second that the processor can do at most in this precision, measured on all
+    /// threads for a few hundredths of a second.
+    #[must_use]
+    pub fn peak(&self, precision: Precision) -> f64 {
+        kernels::peak_operations(self.isa, precision, 400_000)
+    }
+
     /// What it computes with, for people.
     #[must_use]
-    pub fn describe(&self) -> String {
-        let threads = rayon::current_num_threads();
+    pub fn describe(&self, precision: Precision) -> String {
+        let threads = self.threads();
         let plural = if threads == 1 { "" } else { "s" };
-        format!("f32 on {}, {threads} thread{plural}", self.isa.name())
+        format!("{} on {}, {threads} thread{plural}", precision.name(), self.isa.name())
     }
 }
 

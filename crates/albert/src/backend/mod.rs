@@ -19,6 +19,7 @@ mod reference;
 
 use crate::config::Activation;
 
+pub use albert_kernels::Precision;
 pub use cpu::Cpu;
 pub use reference::Reference;
 

@@ -47,6 +47,12 @@ const IGNORED_KEYS: [&str; 32] = [
     "use_cache",
 ];
 
+/// The key that keeps other programs from taking weights kept as bytes for numbers.
+pub(crate) const QUANTIZATION_KEY: &str = "quantization_config";
+
+/// The only quantisation that is read and written here.
+pub(crate) const QUANTIZATION_METHOD: &str = "albert_int8";
+
 const IGNORED_PREFIXES: [&str; 1] = ["pooler_"];
 
 /// A config and what was odd about the file it came from.
@@ -118,6 +124,17 @@ impl Keys<'_> {
         }
     }
 
+    /// Refuses a model that another program has quantised.
+    fn quantization(&mut self) -> Result<()> {
+        match self.optional(QUANTIZATION_KEY) {
+            Some(found) if found["quant_method"] != QUANTIZATION_METHOD => {
+                let expected = format!("{{\"quant_method\": {QUANTIZATION_METHOD:?}}}");
+                Err(self.wrong(QUANTIZATION_KEY, &found, &expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn activation(&mut self) -> Result<Activation> {
         let name = self.name("hidden_act")?;
         Activation::parse(&name).ok_or_else(|| {
@@ -185,6 +202,7 @@ impl ModelConfig {
             return Err(Error::format(path, "not a JSON object"));
         };
         let mut keys = Keys { path, rest };
+        keys.quantization()?;
         let family = keys.family()?;
         let mut config = Self::parse_keys(&mut keys, family)?;
         if config.sharing != Sharing::All {

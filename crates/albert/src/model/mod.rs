@@ -3,6 +3,7 @@
 
 mod batch;
 mod heads;
+mod inference;
 mod initialise;
 mod layout;
 mod network;
@@ -11,6 +12,7 @@ mod workspace;
 
 pub use batch::{Batch, Targets};
 pub use heads::{Losses, Outputs, Scales};
+pub use inference::{Heads, InferenceModel, InferenceSpace, Int8Rows, Weights};
 pub use initialise::{PositionStart, Start, append_initial};
 pub use layout::{AttentionBlock, FeedForwardBlock, Layout, Parameter};
 pub use network::Network;

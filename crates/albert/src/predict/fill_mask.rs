@@ -32,7 +32,7 @@ impl Predictor {
     /// A text without a mask, or one longer than the model's positions; a model without the
     /// masked-word head.
     pub fn fill_masks(&self, texts: &[&str], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
-        if !self.parts.masked_words {
+        if !self.model.heads().masked_words {
             return Err(Error::input(
                 "this model has no masked-word head (predictions.*): choose one that was \
                  pre-trained for masked words",
@@ -49,7 +49,7 @@ impl Predictor {
         });
         let masks: Vec<Vec<(usize, u32)>> = masks.collect();
         let rows: Vec<u32> = masks.iter().flatten().map(|(_, row)| *row).collect();
-        let logits = self.with_workspace(|space| self.model.masked_words(&batch, &rows, space));
+        let logits = self.with_space(|space| self.model.masked_words(&batch, &rows, space));
         let mut of_rows = logits.chunks(self.model.config().vocab_size);
         let mut fill = |(position, _): &(usize, u32)| {
             let logits = of_rows.next().expect("a row of logits per mask");

@@ -9,29 +9,34 @@ use std::sync::Mutex;
 pub use fill_mask::{FilledMask, Prediction};
 pub use sentence_order::OrderScores;
 
-use crate::backend::Cpu;
-use crate::checkpoint::{self, Loaded, Parts};
+use crate::backend::{Cpu, Precision};
+use crate::checkpoint::{self, LoadedForInference};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Model, Workspace};
+use crate::model::{Batch, InferenceModel, InferenceSpace};
 use crate::tokenizer::{Encoding, InputOptions, Tokenizer, Truncation};
 
 /// A model with its tokenizer, usable from many threads at once.
 pub struct Predictor {
-    model: Model,
-    parts: Parts,
+    model: InferenceModel,
     tokenizer: Tokenizer,
-    /// Workspaces that no call is using.
-    idle: Mutex<Vec<Workspace<Cpu>>>,
+    /// Spaces that no call is using.
+    idle: Mutex<Vec<InferenceSpace>>,
 }
 
 impl Predictor {
-    /// Reads the model and the tokenizer in `directory`. Also gives a sentence per key or tensor
-    /// of its files that was not understood.
+    /// Reads the model and the tokenizer in `directory`, to compute in `precision`; if `None`, in
+    /// that of its file if its weights are bytes, else in the best of this processor. Also gives a
+    /// sentence per key or tensor of its files that was not understood.
     ///
     /// # Errors
-    /// As [`checkpoint::load`] and [`Tokenizer::load`]; a tokenizer with more ids than the model.
-    pub fn load(directory: &Path, backend: Cpu) -> Result<(Self, Vec<String>)> {
-        let Loaded { model, parts, warnings } = checkpoint::load(directory, backend)?;
+    /// As [`checkpoint::load_for_inference`] and [`Tokenizer::load`]; a tokenizer with more ids than the model.
+    pub fn load(
+        directory: &Path,
+        backend: &Cpu,
+        precision: Option<Precision>,
+    ) -> Result<(Self, Vec<String>)> {
+        let LoadedForInference { model, warnings } =
+            checkpoint::load_for_inference(directory, backend, precision)?;
         let tokenizer = Tokenizer::load(directory)?;
         let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
         if ids > vocab_size {
@@ -41,12 +46,12 @@ impl Predictor {
                 directory.display()
             )));
         }
-        Ok((Self { model, parts, tokenizer, idle: Mutex::default() }, warnings))
+        Ok((Self { model, tokenizer, idle: Mutex::default() }, warnings))
     }
 
     /// The model.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &InferenceModel {
         &self.model
     }
 
@@ -68,6 +73,19 @@ impl Predictor {
         self.tokenizer.encode_input(first, second, &options)
     }
 
+    /// Encodes a text or a pair, cut to as many tokens as the model has positions.
+    ///
+    /// # Errors
+    /// What the tokenizer cannot encode.
+    pub fn encode_cut(&self, first: &str, second: Option<&str>) -> Result<Encoding> {
+        let options = InputOptions {
+            max_length: Some(self.model.config().max_position_embeddings),
+            truncation: Truncation::LongestFirst,
+            ..InputOptions::default()
+        };
+        self.tokenizer.encode_input(first, second, &options)
+    }
+
     /// One flat batch of many encodings.
     fn batch(&self, encodings: &[Encoding]) -> Result<Batch> {
         let mut batch = Batch::new();
@@ -77,10 +95,10 @@ impl Predictor {
         Ok(batch)
     }
 
-    /// Runs `compute` with a workspace that no other call is using.
-    fn with_workspace<T>(&self, compute: impl FnOnce(&mut Workspace<Cpu>) -> T) -> T {
+    /// Runs `compute` with a space that no other call is using.
+    fn with_space<T>(&self, compute: impl FnOnce(&mut InferenceSpace) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut space = idle().pop().unwrap_or_else(|| Workspace::new(&self.model));
+        let mut space = idle().pop().unwrap_or_default();
         let result = compute(&mut space);
         idle().push(space);
         result

@@ -19,7 +19,7 @@ impl Predictor {
     /// # Errors
     /// A pair longer than the model's positions, or a model without the sentence-order head.
     pub fn sentence_order(&self, pairs: &[(&str, &str)]) -> Result<Vec<OrderScores>> {
-        if !(self.parts.pooler && self.parts.sentence_order) {
+        if !(self.model.heads().pooler && self.model.heads().sentence) {
             return Err(Error::input(
                 "this model has no sentence-order head (sop_classifier.*): choose one that was \
                  pre-trained for sentence order",
@@ -28,7 +28,7 @@ impl Predictor {
         let encodings: Result<Vec<Encoding>> =
             pairs.iter().map(|(first, second)| self.encode(first, Some(second))).collect();
         let batch = self.batch(&encodings?)?;
-        let logits = self.with_workspace(|space| self.model.sentence_order(&batch, space));
+        let logits = self.with_space(|space| self.model.sentence_order(&batch, space));
         let scores = |logits: &[f32]| {
             let shares = softmax(logits);
             OrderScores { in_order: shares[0], swapped: shares[1] }

@@ -1,0 +1,191 @@
+//! The model as laid out for inference, in every precision and on every instruction set of this
+//! machine, against the reference backend; and models kept as bytes on disk.
+
+mod common;
+
+use albert::backend::{Cpu, Precision, Reference};
+use albert::checkpoint;
+use albert::config::{Activation, ModelConfig, Sharing};
+use albert::model::{
+    Batch, Heads, InferenceModel, InferenceSpace, Model, Network, Outputs, Start, Workspace,
+};
+use albert::random::Seed;
+use albert_kernels::Isa;
+use common::relative_error;
+use rand::RngExt;
+
+const ALL: Heads = Heads { pooler: true, masked_words: true, sentence: true };
+
+/// Odd sizes everywhere: no width is a multiple of any vector, nor a head of a word.
+fn odd() -> ModelConfig {
+    let mut config = ModelConfig::preset("nano").unwrap();
+    (config.vocab_size, config.embedding_size, config.hidden_size) = (71, 19, 39);
+    (config.num_hidden_layers, config.num_attention_heads, config.intermediate_size) = (3, 3, 53);
+    config.max_position_embeddings = 70;
+    config
+}
+
+/// Weights large enough that attention attends.
+fn parameters(config: &ModelConfig) -> Vec<f32> {
+    let network = Network::initialised(Reference, config.clone(), Start::new(Seed::new(1)));
+    let mut generator = Seed::new(2).generator();
+    let shifted = |x: &f64| (x + generator.random_range(-0.2..0.2)) as f32;
+    network.all_parameters().iter().map(shifted).collect()
+}
+
+fn batch(config: &ModelConfig) -> Batch {
+    let mut generator = Seed::new(3).generator();
+    let mut batch = Batch::new();
+    for len in [1, 70, 2, 33, 17] {
+        let mut draw =
+            |below: usize| (0..len).map(|_| generator.random_range(0..below as u32)).collect();
+        let (ids, types): (Vec<u32>, Vec<u32>) = (draw(config.vocab_size), draw(2));
+        batch.push(config, &ids, &types).unwrap();
+    }
+    batch
+}
+
+fn reference(config: &ModelConfig) -> Outputs<f64> {
+    let values: Vec<f64> = parameters(config).into_iter().map(f64::from).collect();
+    let network = Network::from_parameters(Reference, config.clone(), &values);
+    network.forward(&batch(config), &mut Workspace::new(&network))
+}
+
+fn inference(isa: Isa, config: &ModelConfig, precision: Precision) -> InferenceModel {
+    let cpu = Cpu::with_isa(isa);
+    let model = Model::from_parameters(cpu.clone(), config.clone(), &parameters(config));
+    InferenceModel::new(&cpu, config.clone(), precision, ALL, &model).unwrap()
+}
+
+fn errors(got: &Outputs<f32>, truth: &Outputs<f64>) -> [(&'static str, f64); 4] {
+    let error = |got: &[f32], truth: &[f64]| {
+        assert_eq!(got.len(), truth.len());
+        relative_error(&got.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), truth)
+    };
+    [
+        ("hidden states", error(&got.last_hidden_state, &truth.last_hidden_state)),
+        ("pooler", error(&got.pooler_output, &truth.pooler_output)),
+        ("words", error(&got.prediction_logits, &truth.prediction_logits)),
+        ("order", error(&got.sop_logits, &truth.sop_logits)),
+    ]
+}
+
+fn check(config: &ModelConfig) {
+    let truth = reference(config);
+    for isa in Isa::available() {
+        for (precision, limit) in
+            [(Precision::F32, 1e-5), (Precision::Bf16, 3e-2), (Precision::Int8, 6e-2)]
+        {
+            let model = inference(isa, config, precision);
+            let got = model.forward(&batch(config), &mut InferenceSpace::default());
+            for (what, error) in errors(&got, &truth) {
+                let name = precision.name();
+                assert!(error <= limit, "{what} in {name} on {}: {error:e}", isa.name());
+                // A precision that is not used would be as exact as f32.
+                assert!(precision == Precision::F32 || error > 1e-5, "{what} in {name}: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn shared_layers() {
+    check(&odd());
+    check(&ModelConfig { hidden_act: Activation::Gelu, num_hidden_layers: 2, ..odd() });
+}
+
+#[test]
+fn groups_and_partly_shared_layers() {
+    check(&ModelConfig { num_hidden_groups: 3, inner_group_num: 2, ..odd() });
+    check(&odd().with_sharing(Sharing::Attention).unwrap());
+}
+
+#[test]
+fn bert() {
+    let mut config = ModelConfig::preset("bert-nano").unwrap();
+    (config.vocab_size, config.embedding_size, config.hidden_size) = (71, 40, 40);
+    (config.num_hidden_layers, config.num_hidden_groups) = (2, 2);
+    (config.num_attention_heads, config.intermediate_size) = (4, 90);
+    check(&config);
+}
+
+#[test]
+fn words_and_order_alone_are_those_of_all_outputs() {
+    let config = odd();
+    let model = inference(Isa::best(), &config, Precision::Bf16);
+    let (batch, mut space) = (batch(&config), InferenceSpace::default());
+    let all = model.forward(&batch, &mut space);
+    let rows = [3_u32, 70, 122];
+    let words = model.masked_words(&batch, &rows, &mut space);
+    for (row, words) in rows.iter().zip(words.chunks(71)) {
+        assert_eq!(words, &all.prediction_logits[*row as usize * 71..][..71]);
+    }
+    assert_eq!(model.sentence_order(&batch, &mut space), all.sop_logits);
+    assert_eq!(model.pooled(&batch, &mut space), all.pooler_output);
+}
+
+#[test]
+fn a_model_kept_as_bytes_is_small_and_loads_again() {
+    let config = ModelConfig { vocab_size: 9000, ..ModelConfig::preset("nano").unwrap() };
+    let cpu = Cpu::detect().unwrap();
+    let model = Model::initialised(cpu.clone(), config.clone(), Start::new(Seed::new(4)));
+    let (whole, small) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    checkpoint::save(&model, whole.path()).unwrap();
+    checkpoint::save_int8(&model, small.path()).unwrap();
+    let size = |directory: &std::path::Path| {
+        std::fs::metadata(directory.join(checkpoint::WEIGHTS_FILE)).unwrap().len() as f64
+    };
+    let share = size(small.path()) / size(whole.path());
+    assert!((0.25..0.31).contains(&share), "{share}");
+
+    let loaded = checkpoint::load_for_inference(small.path(), &cpu, None).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.model.precision(), Precision::Int8);
+    let batch = batch(&ModelConfig { vocab_size: 71, ..config.clone() });
+    let mut space = InferenceSpace::default();
+    let truth = {
+        let values: Vec<f64> = model.all_parameters().into_iter().map(f64::from).collect();
+        let network = Network::from_parameters(Reference, config, &values);
+        network.forward(&batch, &mut Workspace::new(&network))
+    };
+    let again = checkpoint::load(small.path(), cpu.clone()).unwrap();
+    assert!(again.parts.is_whole() && again.warnings.is_empty());
+    let wide = checkpoint::load_for_inference(small.path(), &cpu, Some(Precision::F32)).unwrap();
+    let limits = [(&loaded.model, 6e-2), (&wide.model, 4e-2)];
+    for (model, limit) in limits {
+        for (what, error) in errors(&model.forward(&batch, &mut space), &truth) {
+            assert!(error < limit, "{what} in {}: {error:e}", model.precision().name());
+        }
+    }
+}
+
+#[test]
+fn bytes_without_scales_and_foreign_quantisations_are_refused() {
+    let config = ModelConfig { vocab_size: 100, ..ModelConfig::preset("nano").unwrap() };
+    let cpu = Cpu::detect().unwrap();
+    let model = Model::initialised(cpu.clone(), config, Start::new(Seed::new(4)));
+    let directory = tempfile::tempdir().unwrap();
+    checkpoint::save_int8(&model, directory.path()).unwrap();
+    let weights = directory.path().join(checkpoint::WEIGHTS_FILE);
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let name = b"word_embeddings.weight.scale";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at + name.len() - 1] = b'X';
+    std::fs::write(&weights, bytes).unwrap();
+    for error in [
+        checkpoint::load(directory.path(), cpu.clone()).err().unwrap(),
+        checkpoint::load_for_inference(directory.path(), &cpu, None).err().unwrap(),
+    ] {
+        let message = error.to_string();
+        assert!(
+            message.contains("word_embeddings.weight.scale\" is missing")
+                || message.contains("what its bytes stand for"),
+            "{message}"
+        );
+    }
+    let path = directory.path().join(checkpoint::CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).unwrap().replace("albert_int8", "gptq");
+    std::fs::write(&path, text).unwrap();
+    let message = checkpoint::load(directory.path(), cpu).err().unwrap().to_string();
+    assert!(message.contains("quantization_config") && message.contains("gptq"), "{message}");
+}
