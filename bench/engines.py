@@ -3,7 +3,6 @@
 A library is imported only by its own engine, so that one which is missing stops no other.
 """
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,18 +31,19 @@ def feed_of(batch: dict[str, Any]) -> Feed:
 
 
 class Torch:
-    """transformers' AlbertModel, converted as a whole; the mask only where something is padded."""
+    """The model as transformers has it, converted as a whole; the mask only where something is padded."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         import torch
-        from transformers import AlbertModel
+        from transformers import AutoModel
 
         torch.set_num_threads(job["threads"])
         torch.set_grad_enabled(False)
         self.torch = torch
         self.compiled = job["compile"]
-        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[job["precision"]]
-        self.model = AlbertModel.from_pretrained(Path(job["file"]), dtype=dtype).eval()
+        types = {"f64": torch.float64, "f32": torch.float32, "bf16": torch.bfloat16}
+        dtype = types[job["precision"]]
+        self.model = AutoModel.from_pretrained(job["file"], dtype=dtype).eval()
 
     def prepare(self, feeds: list[Feed]) -> list[Any]:
         tensors = []

@@ -24,22 +24,21 @@ OPSET = 17
 
 
 def export_onnx(model: Path, out: Path, _job: dict[str, Any]) -> None:
-    """The mask is made additive here, in the form that every library's fusions look for."""
+    """Attention written out, as ONNX Runtime's fusions expect it of transformers 5."""
     import torch
-    from transformers import AlbertModel
+    from transformers import AutoModel
 
     class Exported(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = AlbertModel.from_pretrained(
+            self.model = AutoModel.from_pretrained(
                 model, attn_implementation="eager", dtype=torch.float32
             ).eval()
 
         def forward(
             self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            hidden = 1.0 - mask[:, None, None, :].to(torch.float32)
-            outputs = self.model(ids, attention_mask=hidden * -10_000.0, token_type_ids=types)
+            outputs = self.model(ids, attention_mask=mask, token_type_ids=types)
             return outputs.last_hidden_state, outputs.pooler_output
 
     ids = torch.ones((2, 8), dtype=torch.int64)
