@@ -11,10 +11,11 @@ from model import Set
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts" / "parity"))
 from compare import relative_error  # noqa: E402
 
-# Of the last hidden states and the pooler output, each as a whole, against float64. They catch
-# another function (a mask or a bias left out, another GELU, a layer run twice), and say nothing
-# of what quantisation costs a trained model.
-LIMITS = {"f32": 1e-4, "bf16": 5e-2, "int8": 2e-1}
+# Of the last hidden states and the pooler output, each as a whole, against float64. Right ones
+# have 7e-7, 2e-2 and, with the fixed scales that NNCF finds, 1e-1. What each limit catches is in
+# `test_bench.py`; for int8 that is only what is grossly wrong, so look at the error itself, and
+# at that of the same graph in f32. They say nothing of what int8 costs a trained model.
+LIMITS = {"f32": 1e-5, "bf16": 5e-2, "int8": 2e-1}
 
 
 def real(outputs: dict[str, Any], batch: Any, what: str) -> np.ndarray:

@@ -27,11 +27,11 @@ class Engine(Protocol):
 def feed_of(batch: dict[str, Any]) -> Feed:
     ids = np.array(batch["ids"], dtype=np.int64)
     mask = np.ones_like(ids) if batch["mask"] is None else np.array(batch["mask"], np.int64)
-    return dict(zip(INPUTS, (ids, np.zeros_like(ids), mask)))
+    return dict(zip(INPUTS, (ids, np.zeros_like(ids), mask), strict=True))
 
 
 class Torch:
-    """The model as transformers has it, converted as a whole; the mask only where something is padded."""
+    """As transformers has it, converted as a whole; the mask only where something is padded."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         import torch

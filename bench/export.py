@@ -2,7 +2,7 @@
 
 | file | for | what |
 |---|---|---|
-| `model.onnx` | OpenVINO, rten | encoder and pooler with explicit attention, as exporters write it |
+| `model.onnx` | all below | encoder and pooler, attention written out |
 | `fused.onnx` | ONNX Runtime | the same after its own transformer optimiser |
 | `fused-int8.onnx` | ONNX Runtime | that, with dynamically quantised products |
 | `gelu.onnx`, `gelu-int8.onnx` | rten | fused as far as rten knows the operators |
@@ -103,7 +103,7 @@ def quantise_openvino(_model: Path, out: Path, job: dict[str, Any]) -> None:
     def feed(batch: dict[str, Any]) -> dict[str, np.ndarray]:
         ids = np.array(batch["ids"], dtype=np.int64)
         mask = np.ones_like(ids) if batch["mask"] is None else np.array(batch["mask"], np.int64)
-        return dict(zip(INPUTS, (ids, np.zeros_like(ids), mask)))
+        return dict(zip(INPUTS, (ids, np.zeros_like(ids), mask), strict=True))
 
     graph = openvino.Core().read_model(out.with_name("openvino.xml"))
     batches = nncf.Dataset(job["calibration"], feed)

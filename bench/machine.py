@@ -32,7 +32,9 @@ def processor() -> str:
     """Name, model number (names can be vague), cores, and the features that matter."""
     info = _cpuinfo()
     name = info.get("model name") or platform.processor() or platform.machine()
-    number = f" (family {info['cpu family']}, model {info['model']})" if "cpu family" in info else ""
+    number = (
+        f" (family {info['cpu family']}, model {info['model']})" if "cpu family" in info else ""
+    )
     flags = (info.get("flags") or info.get("Features") or "").split()
     features = " ".join(feature for feature in FEATURES if feature in flags)
     return f"{name}{number}, {cores()} cores, {features}".rstrip(", ")
@@ -72,5 +74,5 @@ class Others:
         now = self._read()
         if now is None or self.before is None:
             return None
-        total, busy, ours = (after - before for after, before in zip(now, self.before))
+        total, busy, ours = (after - before for after, before in zip(now, self.before, strict=True))
         return max(0.0, busy - ours) / total if total > 0 else None

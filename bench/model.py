@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         """The sequences without their padding."""
         if self.mask is None:
             return self.ids
-        return [row[: sum(kept)] for row, kept in zip(self.ids, self.mask)]
+        return [row[: sum(kept)] for row, kept in zip(self.ids, self.mask, strict=True)]
 
 
 class Set(NamedTuple):
@@ -98,9 +98,12 @@ def config_of(directory: Path) -> dict[str, Any]:
     return json.loads((directory / "config.json").read_text())
 
 
+def random_row(generator: random.Random, vocab_size: int, tokens: int) -> list[int]:
+    return [generator.randrange(FIRST_WORD, vocab_size) for _ in range(tokens)]
+
+
 def random_batch(generator: random.Random, vocab_size: int, sequences: int, tokens: int) -> Batch:
-    draw = lambda: generator.randrange(FIRST_WORD, vocab_size)  # noqa: E731
-    return Batch([[draw() for _ in range(tokens)] for _ in range(sequences)])
+    return Batch([random_row(generator, vocab_size, tokens) for _ in range(sequences)])
 
 
 def fixed_sets(vocab_size: int, shapes: list[str]) -> list[Set]:
@@ -108,7 +111,7 @@ def fixed_sets(vocab_size: int, shapes: list[str]) -> list[Set]:
     generator = random.Random(SEED)
     sizes = [tuple(map(int, shape.split("x"))) for shape in shapes]
     batches = [random_batch(generator, vocab_size, *size) for size in sizes]
-    return [Set(shape, [batch]) for shape, batch in zip(shapes, batches)]
+    return [Set(shape, [batch]) for shape, batch in zip(shapes, batches, strict=True)]
 
 
 def padded(rows: list[list[int]], pad: int = 0) -> Batch:
@@ -119,11 +122,13 @@ def padded(rows: list[list[int]], pad: int = 0) -> Batch:
     return Batch(ids, [[1] * len(row) + [0] * (longest - len(row)) for row in rows])
 
 
-def mixed_set(albert: list[str], directory: Path, file: Path, longest: int) -> Set:
+def mixed_set(albert: list[str], directory: Path, file: Path) -> Set:
     """The lines of a file as the tokenizer of the model cuts them, in batches in their order.
 
     A tab on the first line says that every line is a pair.
     """
+    config = config_of(directory)
+    longest, vocab_size = config["max_position_embeddings"], config["vocab_size"]
     with file.open(encoding="utf-8") as lines:
         pair = ["--pair"] if "\t" in lines.readline() else []
     command = albert + ["tokenizer", "encode", "--json", "--model", str(directory)]
@@ -133,11 +138,18 @@ def mixed_set(albert: list[str], directory: Path, file: Path, longest: int) -> S
         raise SystemExit(f"error: {file}: {done.stderr.strip()}")
     rows = [json.loads(line)["ids"] for line in done.stdout.splitlines()]
     for number, row in enumerate(rows, start=1):
+        if max(row) >= vocab_size:
+            raise SystemExit(
+                f"error: {file}: line {number} has id {max(row)}, and the model {vocab_size} words;"
+                " give the tokenizer that the model has"
+            )
         if len(row) > longest:
             raise SystemExit(
                 f"error: {file}: line {number} has {len(row)} tokens, and the model takes"
                 f" {longest}; shorten it, so that everyone runs the same tokens"
             )
+    if not rows:
+        raise SystemExit(f"error: {file} has no lines")
     batches = [padded(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
     return Set("mixed", batches)
 
@@ -145,7 +157,9 @@ def mixed_set(albert: list[str], directory: Path, file: Path, longest: int) -> S
 def check_sets(vocab_size: int, longest: int) -> list[Set]:
     """What every contender must compute alike: one short sequence, two longer, some padded."""
     generator = random.Random(SEED + 1)
-    draw = lambda tokens: random_batch(generator, vocab_size, 1, min(tokens, longest)).ids[0]  # noqa: E731
-    rows = [[draw(16)], [draw(40), draw(40)], [draw(9), draw(33), draw(21)]]
-    names = ["1x16", "2x40", "padded"]
-    return [Set(name, [padded(batch)]) for name, batch in zip(names, rows)]
+    lengths = {"1x16": [16], "2x40": [40, 40], "padded": [9, 33, 21]}
+    sets = []
+    for name, tokens in lengths.items():
+        rows = [random_row(generator, vocab_size, min(count, longest)) for count in tokens]
+        sets.append(Set(name, [padded(rows)]))
+    return sets

@@ -95,21 +95,25 @@ def run(command: list[str], setting: Setting) -> str:
         "TORCHINDUCTOR_CACHE_DIR": str(setting.work / "inductor"),
     }
     try:
-        process = subprocess.Popen(
-            command, env=environment, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        started = subprocess.Popen(
+            command,
+            env=environment,
+            text=True,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
     except OSError as error:
         raise Absent(f"{command[0]}: {error.strerror}") from None
-    try:
-        out, problems = process.communicate(timeout=setting.limit)
-    except subprocess.TimeoutExpired:
-        raise Absent(f"took longer than {setting.limit:.0f} s") from None
-    finally:
-        if process.poll() is None:
-            # Compilers started by it, too: it leads a group of its own.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with started as process:
+        try:
+            out, problems = process.communicate(timeout=setting.limit)
+        except subprocess.TimeoutExpired:
+            raise Absent(f"took longer than {setting.limit:.0f} s") from None
+        finally:
+            if process.poll() is None:
+                # Compilers started by it, too: it leads a group of its own.
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != 0:
         lines = [line.strip() for line in problems.splitlines() if line.strip()]
         raise Absent(lines[-1] if lines else f"ended with {process.returncode}")
@@ -156,7 +160,10 @@ def build_albert(setting: Setting) -> None:
     """Of this tree, so that the commit in the record is that of the program."""
     target = setting.work.parent / "albert"
     manifest = str(ROOT / "Cargo.toml")
-    run(CARGO + ["-p", "albert-cli", "--manifest-path", manifest, "--target-dir", str(target)], setting)
+    run(
+        CARGO + ["-p", "albert-cli", "--manifest-path", manifest, "--target-dir", str(target)],
+        setting,
+    )
     git = ["git", "-C", str(ROOT)]
     changed = run(git + ["status", "--porcelain", "--untracked-files=no"], setting).strip()
     commit = run(git + ["rev-parse", "--short", "HEAD"], setting).strip()
@@ -169,8 +176,10 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A line for each set, as `worker.py` describes them."""
     if contender.engine == "albert":
-        return check_albert(contender, sets, setting) if check else time_albert(
-            contender, sets, setting
+        return (
+            check_albert(contender, sets, setting)
+            if check
+            else time_albert(contender, sets, setting)
         )
     file = str(setting.graphs / contender.file if contender.file else setting.model)
     job = {
@@ -193,9 +202,7 @@ def measure(
     return json_lines(run_job(setting.rten if contender.engine == "rten" else worker, job, setting))
 
 
-def time_albert(
-    contender: Contender, sets: list[Set], setting: Setting
-) -> list[dict[str, Any]]:
+def time_albert(contender: Contender, sets: list[Set], setting: Setting) -> list[dict[str, Any]]:
     command = setting.albert + ["bench", "--precision", contender.precision]
     command += ["--threads", str(setting.threads), "--json"]
     tokenizer = setting.preset is None or has_tokenizer(setting.model)
@@ -218,9 +225,7 @@ def same_tokens(line: dict[str, Any], expected: int | None) -> dict[str, Any]:
     return line
 
 
-def check_albert(
-    contender: Contender, sets: list[Set], setting: Setting
-) -> list[dict[str, Any]]:
+def check_albert(contender: Contender, sets: list[Set], setting: Setting) -> list[dict[str, Any]]:
     """Its outputs, laid out as the peers' are: what is padding there is zero here."""
     from safetensors.numpy import load_file
 
@@ -238,7 +243,7 @@ def check_albert(
         for batch in one.batches:
             hidden: list[float] = []
             pooler: list[float] = []
-            for row, given in zip(batch.rows(), batch.ids):
+            for row, given in zip(batch.rows(), batch.ids, strict=True):
                 states = tensors[f"last_hidden_state.{number}"]
                 hidden += states.ravel().tolist()
                 hidden += [0.0] * (len(given) - len(row)) * states.shape[1]

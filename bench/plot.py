@@ -18,7 +18,9 @@ def _text(x: float, y: float, words: str, style: str = "") -> str:
     return f'<text x="{x:g}" y="{y:g}"{style}>{escape(words)}</text>'
 
 
-def _panel(x: float, y: float, by: dict[str, dict[str, float]], shape: str, most: float) -> list[str]:
+def _panel(
+    x: float, y: float, by: dict[str, dict[str, float]], shape: str, most: float
+) -> list[str]:
     """The bars of a shape, each with its number behind it."""
     parts = []
     for row, (name, found) in enumerate(by.items()):
@@ -28,7 +30,9 @@ def _panel(x: float, y: float, by: dict[str, dict[str, float]], shape: str, most
             continue
         wide = max(1.0, found[shape] / most * (PANEL - NUMBER))
         colour = OURS if name.startswith("albert") else THEIRS
-        parts.append(f'<rect x="{x:g}" y="{top:g}" width="{wide:.1f}" height="{BAR}" fill="{colour}"/>')
+        parts.append(
+            f'<rect x="{x:g}" y="{top:g}" width="{wide:.1f}" height="{BAR}" fill="{colour}"/>'
+        )
         parts.append(_text(x + wide + 4, top + BAR - 2, f"{found[shape]:,.0f}"))
     return parts
 
@@ -43,7 +47,7 @@ def _group(y: float, precision: str, table: list[Row], shapes: list[str], most: 
     for column, shape in enumerate(shapes):
         x = MARGIN + LABEL + column * (PANEL + GAP)
         against = ratio(by, shape)
-        words = f"{shape}: {against[0]:.2f} x the best" if against else shape
+        words = f"{shape}, {against[0]:.2f} × best peer" if against else shape
         parts.append(_text(x, y + 12, words, f' fill="{FAINT}"'))
         parts += _panel(x, y + HEAD, by, shape, most)
     return parts

@@ -48,7 +48,9 @@ class Tally:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def rows(tally: Tally, tokens: dict[str, int], preset: str, threads: int, processor: str) -> list[Row]:
+def rows(
+    tally: Tally, tokens: dict[str, int], preset: str, threads: int, processor: str
+) -> list[Row]:
     """One for each shape; one alone, without a shape, for a contender that is absent."""
     shapes = [""] if "" in tally.notes else list(tokens)
     found = []
@@ -99,7 +101,9 @@ def ratio(found: dict[str, dict[str, float]], shape: str) -> tuple[float, str] |
     """Ours to the best of the others at a shape, and who that is."""
     ours = [by[shape] for name, by in found.items() if name.startswith("albert") and shape in by]
     others = [
-        (by[shape], name) for name, by in found.items() if not name.startswith("albert") and shape in by
+        (by[shape], name)
+        for name, by in found.items()
+        if not name.startswith("albert") and shape in by
     ]
     if not ours or not others:
         return None
@@ -119,7 +123,9 @@ def text(table: list[Row], shapes: list[str]) -> str:
         for name, by in found.items():
             cells = [f"{by[shape]:10.0f}" if shape in by else f"{'-':>10}" for shape in shapes]
             error = errors[name]
-            lines.append(f"{name:{wide}}" + "".join(cells) + (f"{error:10.1e}" if error is not None else ""))
+            lines.append(
+                f"{name:{wide}}" + "".join(cells) + (f"{error:10.1e}" if error is not None else "")
+            )
         ratios = [ratio(found, shape) for shape in shapes]
         cells = [f"{one[0]:10.2f}" if one else f"{'-':>10}" for one in ratios]
         lines.append(f"{'albert / best peer':{wide}}" + "".join(cells))

@@ -1,13 +1,14 @@
 """Measures this project and its peers on this machine, in one run, in turn; see README.md.
 
-    python run.py                            # everything, base, all cores
-    python run.py --preset nano --shapes 1x16,1x128 --rounds 1 --seconds 1 --no-record
+python run.py                            # everything, base, all cores
+python run.py --preset nano --shapes 1x16,1x128 --rounds 1 --seconds 1 --no-record
 """
 
 import argparse
 import datetime
 import hashlib
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -16,9 +17,18 @@ import plot
 import record
 from agreement import LIMITS, error_of
 from model import (
-    PRESETS, SEED, Set, check_sets, config_of, copy_tokenizer, fixed_sets, has_tokenizer,
-    make_preset, mixed_set, random_batch,
-)  # fmt: skip
+    PRESETS,
+    SEED,
+    Set,
+    check_sets,
+    config_of,
+    copy_tokenizer,
+    fixed_sets,
+    has_tokenizer,
+    make_preset,
+    mixed_set,
+    random_batch,
+)
 from peers import CONTENDERS, HERE, TRUTH, Absent, Setting, build_albert, measure, prepare, version
 from record import Tally
 
@@ -37,17 +47,33 @@ def parse() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--preset", default="base", choices=[*PRESETS], help="default: base")
     which.add_argument("--model", type=Path, metavar="DIR", help="a model instead of a preset")
-    parser.add_argument("--tokenizer", type=Path, help="for a preset with --mixed: file or directory")
+    parser.add_argument(
+        "--tokenizer", type=Path, help="for a preset with --mixed: file or directory"
+    )
     parser.add_argument("--shapes", default=SHAPES, help=f"sequences x tokens; default: {SHAPES}")
-    parser.add_argument("--mixed", type=Path, metavar="FILE", help="lines of text, or of pairs with a tab")
-    parser.add_argument("--calibration", type=Path, metavar="FILE", help="text for NNCF; default: random ids")
+    parser.add_argument(
+        "--mixed", type=Path, metavar="FILE", help="lines of text, or of pairs with a tab"
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE", help="text for NNCF; default: random ids"
+    )
     parser.add_argument("--threads", type=int, default=machine.cores(), help="default: all cores")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each shape in a round, at least")
-    parser.add_argument("--iterations", type=int, default=3, help="of each shape in a round, at least")
-    parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a turn is given up")
-    parser.add_argument("--only", help="contenders, by commas: " + ", ".join(c.name for c in CONTENDERS))
-    parser.add_argument("--albert", type=Path, metavar="PROGRAM", help="default: this tree's, built")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of each shape in a round, at least"
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=3, help="of each shape in a round, at least"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=1800.0, help="seconds after which a turn is given up"
+    )
+    parser.add_argument(
+        "--only", help="contenders, by commas: " + ", ".join(c.name for c in CONTENDERS)
+    )
+    parser.add_argument(
+        "--albert", type=Path, metavar="PROGRAM", help="default: this tree's, built"
+    )
     parser.add_argument("--work", type=Path, default=HERE / "work", help="models, graphs, programs")
     parser.add_argument("--record", type=Path, default=HERE / "record", metavar="DIR")
     parser.add_argument("--no-record", action="store_true", help="print only")
@@ -90,10 +116,10 @@ def set_up(arguments: argparse.Namespace) -> Setting:
     return setting
 
 
-def read_text(setting: Setting, file: Path, longest: int) -> Set:
+def read_text(setting: Setting, file: Path) -> Set:
     if not has_tokenizer(setting.model):
         raise SystemExit(f"error: {file} needs a tokenizer; give --tokenizer, or --model with one")
-    return mixed_set(setting.albert, setting.model, file, longest)
+    return mixed_set(setting.albert, setting.model, file)
 
 
 def choose_sets(arguments: argparse.Namespace, setting: Setting) -> list[Set]:
@@ -109,9 +135,9 @@ def choose_sets(arguments: argparse.Namespace, setting: Setting) -> list[Set]:
             raise SystemExit(f"error: --shapes: {shape}: the model takes {longest} tokens")
     sets = fixed_sets(vocab_size, shapes)
     if arguments.mixed:
-        sets.append(read_text(setting, arguments.mixed, longest))
+        sets.append(read_text(setting, arguments.mixed))
     if arguments.calibration:
-        batches = read_text(setting, arguments.calibration, longest).batches
+        batches = read_text(setting, arguments.calibration).batches
         for made in setting.graphs.glob("openvino-int8.*"):
             made.unlink()
     else:
@@ -155,7 +181,9 @@ def check(tallies: list[Tally], setting: Setting) -> None:
         limit = LIMITS[contender.precision]
         say(f"{contender.name}: relative error {tally.relative_error:.1e}, limit {limit:.0e}")
         if not tally.relative_error <= limit:
-            tally.notes[""] = f"not the same: relative error {tally.relative_error:.1e}, above {limit:.0e}"
+            tally.notes[""] = (
+                f"not the same: relative error {tally.relative_error:.1e}, above {limit:.0e}"
+            )
 
 
 def take_turn(tally: Tally, sets: list[Set], setting: Setting) -> None:
@@ -205,6 +233,8 @@ def chosen(only: str | None) -> list[Tally]:
 
 
 def main() -> None:
+    # Workers lead groups of their own, and are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = parse()
     tallies = chosen(arguments.only)
     setting = set_up(arguments)
@@ -225,7 +255,9 @@ def main() -> None:
     if not arguments.no_record:
         name = free_name(arguments.record / machine.directory_name())
         record.write(table, name.with_suffix(".csv"))
-        plot.write(table, list(tokens), f"{preset}, {setting.threads} threads", name.with_suffix(".svg"))
+        plot.write(
+            table, list(tokens), f"{preset}, {setting.threads} threads", name.with_suffix(".svg")
+        )
         print(f"written: {name}.csv and .svg")
 
 

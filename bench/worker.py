@@ -51,7 +51,8 @@ def measure(engine: Engine, batches: list[Any], job: dict[str, Any]) -> dict[str
         if job["check"]:
             return {"outputs": outputs(engine, feeds)}
         return {"milliseconds": milliseconds(engine, feeds, job)}
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is what we report
+    except Exception as error:
+        # Whatever a library raises is what is reported.
         reason = str(error).strip() or type(error).__name__
         return {"error": reason.splitlines()[0]}
 
@@ -61,7 +62,9 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     engine = ENGINES[job["engine"]](job)
     for one in job["sets"]:
-        print(json.dumps({"shape": one["shape"], **measure(engine, one["batches"], job)}), flush=True)
+        print(
+            json.dumps({"shape": one["shape"], **measure(engine, one["batches"], job)}), flush=True
+        )
 
 
 if __name__ == "__main__":
