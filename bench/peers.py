@@ -86,12 +86,14 @@ class Setting:
 
 
 def run(command: list[str], setting: Setting) -> str:
-    """What a process prints, or why there is nothing, on its last line."""
+    """What a process prints."""
     threads = str(setting.threads)
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "HF_HUB_OFFLINE": "1",
+        # In the process itself: what helpers left behind used would count as someone else's.
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "TORCHINDUCTOR_CACHE_DIR": str(setting.work / "inductor"),
     }
     try:
@@ -115,9 +117,15 @@ def run(command: list[str], setting: Setting) -> str:
                 # Compilers started by it, too: it leads a group of its own.
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != 0:
-        lines = [line.strip() for line in problems.splitlines() if line.strip()]
-        raise Absent(lines[-1] if lines else f"ended with {process.returncode}")
+        raise Absent(reason_in(problems) or f"ended with {process.returncode}")
     return out
+
+
+def reason_in(problems: str) -> str:
+    """The last line that says it is an error, or else the last one."""
+    lines = [line.strip() for line in problems.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"error\b|[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or [""])[-1]
 
 
 def run_job(program: list[str], job: dict[str, Any], setting: Setting) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 import machine
@@ -235,6 +236,7 @@ def chosen(only: str | None) -> list[Tally]:
 def main() -> None:
     # Workers lead groups of their own, and are ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = time.monotonic()
     arguments = parse()
     tallies = chosen(arguments.only)
     setting = set_up(arguments)
@@ -248,7 +250,9 @@ def main() -> None:
         for tally in tallies
         for row in record.rows(tally, tokens, preset, setting.threads, processor)
     ]
+    minutes = (time.monotonic() - started) / 60
     print(f"{preset}, {setting.threads} threads, {processor}\n\n{record.text(table, list(tokens))}")
+    print(f"{arguments.rounds} rounds, {minutes:.0f} minutes with all preparation")
     worst = max((max(tally.others) for tally in tallies if tally.others), default=0.0)
     if worst > machine.OTHERS_MAX:
         print(f"warning: others took up to {worst:.0%} of the cores during a turn; measure again")

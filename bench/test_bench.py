@@ -123,10 +123,16 @@ class Processes(unittest.TestCase):
         self.addCleanup(work.cleanup)
         self.setting = Setting(Path(work.name), "nano", Path(work.name), 1, limit=0.5)
 
-    def test_a_failure_is_told_by_its_last_line(self) -> None:
-        failing = [sys.executable, "-c", "raise SystemExit('first\\nno such thing')"]
-        with self.assertRaisesRegex(Absent, "^no such thing$"):
-            peers.run(failing, self.setting)
+    def test_a_failure_is_told_by_the_line_that_says_so(self) -> None:
+        for said, told in [
+            ("first\\nno such thing", "no such thing"),
+            ("error: no flag --x\\n\\nUsage: albert", "error: no flag --x"),
+            ("File\\nRuntimeError: broke\\n  here", "RuntimeError: broke"),
+            ("", "ended with 1"),
+        ]:
+            failing = f"import sys; print('{said}', file=sys.stderr); sys.exit(1)"
+            with self.assertRaisesRegex(Absent, f"^{told}$"):
+                peers.run([sys.executable, "-c", failing], self.setting)
         with self.assertRaisesRegex(Absent, "No such file"):
             peers.run(["/nowhere/program"], self.setting)
 

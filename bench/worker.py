@@ -17,6 +17,10 @@ from typing import Any
 from engines import ENGINES, Engine, feed_of
 
 
+# Characters of a library's error that are kept; some print their whole stack.
+REASON_MAX = 300
+
+
 def one_pass(engine: Engine, feeds: list[Any]) -> float:
     start = time.perf_counter()
     for feed in feeds:
@@ -53,8 +57,8 @@ def measure(engine: Engine, batches: list[Any], job: dict[str, Any]) -> dict[str
         return {"milliseconds": milliseconds(engine, feeds, job)}
     except Exception as error:
         # Whatever a library raises is what is reported.
-        reason = str(error).strip() or type(error).__name__
-        return {"error": reason.splitlines()[0]}
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return {"error": reason[:REASON_MAX]}
 
 
 def main() -> None:
