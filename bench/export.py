@@ -73,6 +73,8 @@ def fuse(model: Path, out: Path, attention: bool) -> None:
         optimization_options=options,
         opt_level=0,
     )
+    # Fusing query, key and value writes the one layer's weights out for every application.
+    graph.remove_duplicated_initializer(cache={})
     graph.save_model_to_file(str(out))
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from engines import ENGINES, Engine, feed_of
 
-
 # Characters of a library's error that are kept; some print their whole stack.
 REASON_MAX = 300
 
