@@ -25,6 +25,26 @@ impl ReadOnlyMap {
         // are valid `u8` whatever they are.
         unsafe { memmap2::Mmap::map(file) }.map(Self)
     }
+
+    /// Says that `part` of the map will not be read soon: its pages no longer count as this
+    /// process's memory, and come back from the file when they are read again. Only a hint.
+    ///
+    /// # Panics
+    /// When `part` is no part of this map.
+    pub fn release(&self, part: &[u8]) {
+        let (all, part) = (self.0.as_ptr_range(), part.as_ptr_range());
+        assert!(all.start <= part.start && part.end <= all.end, "a part of this map");
+        #[cfg(unix)]
+        {
+            let offset = part.start as usize - all.start as usize;
+            let len = part.end as usize - part.start as usize;
+            // SAFETY: the map is read-only and of a file, so that what is dropped comes back
+            // unchanged when it is read.
+            let _ = unsafe {
+                self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len)
+            };
+        }
+    }
 }
 
 impl Deref for ReadOnlyMap {

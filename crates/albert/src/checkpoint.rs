@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::Path;
 
+use albert_kernels::ReadOnlyMap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
@@ -194,15 +195,16 @@ fn present_parts(path: &Path, layout: &Layout, absent: &[&Parameter]) -> Result<
 /// The tensors of one file.
 struct Tensors<'a> {
     path: &'a Path,
+    map: &'a ReadOnlyMap,
     tensors: SafeTensors<'a>,
 }
 
 impl<'a> Tensors<'a> {
-    fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| {
+    fn parse(path: &'a Path, map: &'a ReadOnlyMap) -> Result<Self> {
+        let tensors = SafeTensors::deserialize(map).map_err(|error| {
             Error::format(path, format!("not a whole safetensors file: {error}"))
         })?;
-        Ok(Self { path, tensors })
+        Ok(Self { path, map, tensors })
     }
 
     fn error(&self, message: String) -> Error {
@@ -268,6 +270,7 @@ impl<'a> Tensors<'a> {
                 ))
             })?,
         };
+        self.map.release(view.data());
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
             Some(at) => Err(self.error(format!(

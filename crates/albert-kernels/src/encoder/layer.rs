@@ -34,8 +34,8 @@ impl RowTile {
             // Weights must come from the shared cache as seldom as possible.
             Self { rows: 32, block: ROWS_MAX, alone: 128 }
         } else {
-            let rows = 2 * isa.tile().0;
-            Self { rows, block: 2 * rows, alone: rows }
+            let rows = isa.tile().0;
+            Self { rows, block: 4 * rows, alone: 2 * rows }
         }
     }
 

@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod quantise;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 #[cfg(target_arch = "x86_64")]
@@ -257,6 +259,9 @@ impl<const BF16: bool> DotKernel for RunDots<BF16> {
     }
 }
 
+/// How many words ahead strips are asked for.
+const PREFETCH: usize = 16 * STRIP;
+
 /// Calls the instance for a number of rows known only at run time.
 macro_rules! for_rows {
     ($product:expr, $x:expr, $at:expr, $rows:expr, $vectors:literal, $($n:literal)*) => {
@@ -317,6 +322,7 @@ impl Product {
             // SAFETY: word `k < depth` of `R` rows of A and of `V` vectors of B, by the contract.
             unsafe {
                 let right: [_; V] = std::array::from_fn(|v| s.load_words(b[v]));
+                b.iter().for_each(|b| s.prefetch(b.wrapping_add(PREFETCH)));
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let left = s.splat_u32(*a.wrapping_add(i * self.a_stride));
                     for (sum, right) in sums.iter_mut().zip(right) {

@@ -25,6 +25,12 @@ pub(crate) trait Words: Simd {
     /// `LANES` bytes are writable at `x`.
     unsafe fn store_bytes(self, x: *mut u8, v: Self::I);
 
+    /// Asks for the cache line of `x`, which need not be readable, to be near soon.
+    #[inline(always)]
+    fn prefetch(self, x: *const u32) {
+        let _ = x;
+    }
+
     fn bits(self, a: Self::F) -> Self::I;
     /// The numbers with these bits.
     fn of_bits(self, a: Self::I) -> Self::F;
@@ -171,6 +177,11 @@ mod x86 {
 
     impl Words for Avx512 {
         #[inline(always)]
+        fn prefetch(self, x: *const u32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) }
+        }
+        #[inline(always)]
         unsafe fn load_words(self, x: *const u32) -> __m512i {
             // SAFETY: the caller's contract, and the token proves the instructions.
             unsafe { _mm512_loadu_si512(x.cast()) }
@@ -246,6 +257,11 @@ mod x86 {
     }
 
     impl Words for Avx2 {
+        #[inline(always)]
+        fn prefetch(self, x: *const u32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) }
+        }
         #[inline(always)]
         unsafe fn load_words(self, x: *const u32) -> __m256i {
             // SAFETY: the caller's contract, and the token proves the instructions.

@@ -237,7 +237,7 @@ impl<B: Backend> Workspace<B> {
     }
 
     /// The encoder's output `[T, H]` of the last forward pass.
-    pub(super) fn output(&self) -> &B::Buffer {
+    pub fn output(&self) -> &B::Buffer {
         &self.applications[self.last].output
     }
 }
