@@ -1,6 +1,5 @@
 //! Flags that say how to compute, shared by the commands that run a model.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use albert::backend::{Cpu, Precision};
@@ -73,7 +72,7 @@ impl ModelFlags {
         let backend = self.engine.backend()?;
         let (predictor, warnings) = Predictor::load(&self.model, &backend, self.precision.given())?;
         warn(&warnings);
-        if self.precision == PrecisionFlag::Auto && std::io::stderr().is_terminal() {
+        if self.precision == PrecisionFlag::Auto {
             note(format_args!("{}", backend.describe(predictor.model().precision())));
         }
         Ok(predictor)

@@ -129,25 +129,32 @@ impl Arguments {
                 [Some(Precision::F32), bf16, Some(Precision::Int8)].into_iter().flatten().collect();
         }
         let mut out = std::io::stdout().lock();
-        if !self.json {
-            let isa = backend.isa().name();
-            let threads = backend.threads();
-            let plural = if threads == 1 { "" } else { "s" };
-            writeln!(out, "{}: {isa}, {threads} thread{plural}", self.name())?;
-            writeln!(
-                out,
-                "{:<10}{:<11}{:>12}{:>14}{:>12}{:>8}",
-                "shape", "precision", "tokens/s", "milliseconds", "Gop/s", "peak"
-            )?;
-        }
         let mut weights = None;
+        let mut titled = self.json;
         for precision in precisions {
             let model = self.load(&backend, precision, &mut weights)?;
-            for load in self.loads(&model, &backend)? {
+            let loads = self.loads(&model, &backend)?;
+            if !titled {
+                self.title(&mut out, &backend)?;
+                titled = true;
+            }
+            for load in loads {
                 let measured = measure(&model, &load, &backend);
                 self.report(&mut out, &model, &backend, &load, &measured)?;
             }
         }
+        Ok(())
+    }
+
+    fn title(&self, out: &mut impl std::io::Write, backend: &Cpu) -> Result<()> {
+        let (isa, threads) = (backend.isa().name(), backend.threads());
+        let plural = if threads == 1 { "" } else { "s" };
+        writeln!(out, "{}: {isa}, {threads} thread{plural}", self.name())?;
+        writeln!(
+            out,
+            "{:<10}{:<11}{:>12}{:>14}{:>12}{:>8}",
+            "shape", "precision", "tokens/s", "milliseconds", "Gop/s", "peak"
+        )?;
         Ok(())
     }
 

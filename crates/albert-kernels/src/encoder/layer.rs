@@ -348,6 +348,7 @@ impl Member<'_> {
                     sums,
                     bias: &map.bias[columns.clone()],
                     activation: Activation::Identity,
+                    exact: true,
                     target: Target {
                         words: x.add(columns.start).cast(),
                         stride,
@@ -399,6 +400,7 @@ impl Member<'_> {
                         sums,
                         bias: &a.qkv.bias[columns.clone()],
                         activation: Activation::Identity,
+                        exact: true,
                         target: Target { words, stride, precision, scales: std::ptr::null_mut() },
                     });
                 }
@@ -604,7 +606,8 @@ impl Member<'_> {
             let left = self.x_left().from(tile.start);
             let sums = self.sums(f.up.whole(), left, tile.len(), strips);
             let (bias, activation) = (&f.up.bias[columns], self.encoder.shape.activation);
-            self.isa.run(Activated { sums, bias, activation, target });
+            let exact = self.precision() == Precision::F32;
+            self.isa.run(Activated { sums, bias, activation, exact, target });
         }
     }
 

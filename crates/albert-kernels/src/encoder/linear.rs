@@ -52,7 +52,8 @@ pub(super) fn apply(
             scales: std::ptr::null_mut(),
         };
         let sums = Sums::new(weights, first, (words, width), (rows.len(), width), &[]);
-        isa.run(Activated { sums, bias: &bias[first..first + width], activation, target });
+        let bias = &bias[first..first + width];
+        isa.run(Activated { sums, bias, activation, exact: true, target });
         let columns = width.min(outputs - first);
         for (row, done) in rows.zip(done.chunks_exact(width)) {
             let start = row * outputs + first;

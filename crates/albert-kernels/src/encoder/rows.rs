@@ -75,6 +75,8 @@ pub(super) struct Activated<'a> {
     /// One for each column.
     pub(super) bias: &'a [f32],
     pub(super) activation: Activation,
+    /// Whether the activation is as exact as `f32` is.
+    pub(super) exact: bool,
     pub(super) target: Target,
 }
 
@@ -82,8 +84,7 @@ impl Kernel for Activated<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Words>(self, s: S) {
-        let exact = self.target.precision == Precision::F32;
-        for_kind!(self.activation, |KIND| if exact {
+        for_kind!(self.activation, |KIND| if self.exact {
             self.rows(
                 s,
                 #[inline(always)]
