@@ -44,7 +44,10 @@ fn text_that_is_none() {
         let sentence =
             work.fail(&format!("tokenizer train --input {file} --vocab-size 50 --output new"));
         assert_names(&sentence, parts);
+        assert_names(&work.fail(&format!("demo --train {file}")), parts);
     }
+    work.write("short.txt", "hi\n");
+    assert_names(&work.fail("demo --train short.txt"), &["too few words", "a page"]);
 }
 
 #[test]

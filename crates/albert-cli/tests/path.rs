@@ -287,6 +287,26 @@ fn training_goes_on_when_nobody_reads_its_messages() {
 }
 
 #[test]
+fn the_toy_says_how_much_it_has_learnt() {
+    let work = Work::empty();
+    work.write("text.txt", sentences(1, 1));
+    let learnt = work.succeed("demo --train text.txt");
+    let untaught = work.succeed("demo --train text.txt --steps 20 --threads 1");
+    for (printed, verdict) in [(learnt, "by heart; it knows"), (untaught, "not enough")] {
+        let told: Vec<usize> = printed
+            .lines()
+            .find_map(|line| line.split_once(" are right"))
+            .and_then(|(counts, _)| counts.split_once(" of these "))
+            .map(|(right, shown)| vec![right.parse().unwrap(), shown.parse().unwrap()])
+            .expect(&printed);
+        let right = printed.lines().filter(|line| line.ends_with("  right")).count();
+        let asked = printed.lines().filter(|line| line.contains("____")).count();
+        assert_eq!(told, [right, asked], "{printed}");
+        assert!(asked > 0 && printed.contains(verdict), "{printed}");
+    }
+}
+
+#[test]
 fn a_pipe_can_be_fed_line_by_line() {
     let work = Work::with_run(10);
     let mut command = work.albert("order --model run/model --input - --json");
