@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
 
-use albert::files::read_lines;
+use albert::files::{called, read_lines};
 use anyhow::{Result, anyhow, bail};
 
 /// Longest text, in bytes: what is longer is not a text for a model of 512 tokens.
@@ -50,7 +50,7 @@ impl Texts {
 
 /// Every line of a file; what makes one fail names its place.
 pub(crate) fn all_lines(path: &Path) -> impl Iterator<Item = Result<Text>> + use<> {
-    let name = name(path);
+    let name = called(path).display().to_string();
     read_lines(vec![path.to_owned()]).zip(1_u64..).map(move |(text, number)| {
         Ok(Text { text: text?, place: format!("{name}, line {number}") })
     })
@@ -58,7 +58,7 @@ pub(crate) fn all_lines(path: &Path) -> impl Iterator<Item = Result<Text>> + use
 
 /// The lines of a file that are not blank, as texts for a model; a file without any is an error.
 pub(crate) fn lines(path: &Path) -> Box<dyn Iterator<Item = Result<Text>>> {
-    let name = name(path);
+    let name = called(path).display().to_string();
     let mut texts = all_lines(path)
         .filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()))
         .map(|line| line.and_then(checked));
@@ -69,11 +69,6 @@ pub(crate) fn lines(path: &Path) -> Box<dyn Iterator<Item = Result<Text>>> {
         found = true;
         if is_empty { Some(Err(anyhow!("there is no text in {name}"))) } else { next }
     }))
-}
-
-/// What messages call a file.
-pub(crate) fn name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 fn checked(text: Text) -> Result<Text> {

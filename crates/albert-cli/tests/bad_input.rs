@@ -36,8 +36,17 @@ fn text_that_is_none() {
     ] {
         assert_names(&work.fail(&format!("{PREPARE} {file}")), parts);
     }
+    let fed = |file| {
+        let mut command = work.albert(&format!("{PREPARE} -"));
+        command.stdin(File::open(work.path(file)).unwrap());
+        work.fail_with(&mut command)
+    };
+    assert_names(&fed("late.txt"), &["standard input: line 81", "not UTF-8"]);
+    assert_names(&fed("empty.txt"), &["no text in standard input"]);
+    assert_names(&fed("directory"), &["reading standard input: this is a directory"]);
     for (file, parts) in [
-        ("blank.txt", &["text"][..]),
+        ("directory", &["directory: this is a directory"][..]),
+        ("blank.txt", &["text"]),
         ("latin1.txt", &["latin1.txt", "UTF-8"]),
         ("missing.txt", &["missing.txt", "no such file"]),
     ] {

@@ -227,6 +227,12 @@ fn texts_come_from_pipes_as_well() {
         .stdin(text),
     );
     assert_eq!(work.read("from_pipe/tokenizer.json"), work.read("tokenizer/tokenizer.json"));
+    let text = File::open(work.path("text.txt")).unwrap();
+    let prepare = "prepare --tokenizer tokenizer --input - --output piped";
+    succeed(work.albert(prepare).stdin(text));
+    for file in ["ids-00000.bin", "sentences-00000.bin", "documents-00000.bin"] {
+        assert_eq!(work.read(&format!("piped/{file}")), work.read(&format!("store/{file}")));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use albert::config::ModelConfig;
 use albert::data::{Format, Manifest, PrepareOptions, prepare, split_sentences};
-use albert::files::read_lines;
+use albert::files::{called, read_lines, write_atomically};
 use albert::predict::Predictor;
 use albert::tokenizer::{Tokenizer, TrainOptions, train};
 use albert::train::{Event, Objective, Outcome, Positions, Pretraining, Settings};
@@ -119,7 +119,7 @@ impl Arguments {
         };
         let found = first_sentences(read_lines(vec![file.clone()]))?;
         if found.0.is_empty() {
-            bail!("there is no text in {}", crate::input::name(file));
+            bail!("there is no text in {}", called(file).display());
         }
         Ok(found)
     }
@@ -181,9 +181,7 @@ fn learn_vocabulary(sentences: &[String]) -> Result<Tokenizer> {
 /// sees what it will be asked for: one sentence, and nothing beside it.
 fn store_sentences(sentences: &[String], tokenizer: &Tokenizer, store: &Path) -> Result<Manifest> {
     let text = store.with_extension("txt");
-    albert::files::write_atomically(&text, |file| {
-        file.write_all(sentences.join("\n\n").as_bytes())
-    })?;
+    write_atomically(&text, |file| file.write_all(sentences.join("\n\n").as_bytes()))?;
     let options = PrepareOptions { format: Some(Format::Sentences), ..PrepareOptions::default() };
     Ok(prepare(&[text], &options, tokenizer, store, &mut |_| {})?)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use albert::data::{Format, Manifest, PrepareOptions, prepare};
+use albert::files::is_standard_input;
 use albert::tokenizer::Tokenizer;
 use anyhow::Result;
 use indicatif::HumanCount;
@@ -19,6 +20,7 @@ Examples:
   albert prepare --tokenizer vocabulary --input wiki_*.txt.zst --output wiki.store
   albert prepare --tokenizer vocabulary --input news.jsonl.gz --text-field body --output news.store
   albert prepare --tokenizer vocabulary --input book.txt --format sentences --output book.store
+  my_filter < dump.xml | albert prepare --tokenizer vocabulary --input - --output dump.store
 
 Formats (by the file's name, unless --format says otherwise):
   documents  one paragraph a line, a blank line between documents; split into sentences
@@ -33,7 +35,7 @@ pub(crate) struct Arguments {
     /// Directory with tokenizer.json, spiece.model or vocab.txt.
     #[arg(long, value_name = "DIR")]
     tokenizer: PathBuf,
-    /// Text files, plain, .gz or .zst.
+    /// Text files, plain, .gz or .zst; - is standard input.
     #[arg(long, value_name = "FILES", num_args = 1.., required = true)]
     input: Vec<PathBuf>,
     /// Directory to make; it must not exist yet.
@@ -93,10 +95,15 @@ impl Arguments {
             text_field: self.text_field,
             threads: self.threads,
         };
-        let bar = progress_bar(
-            0,
-            "{bar:30} {percent}% of {total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}",
-        );
+        // Nobody knows how much is still to come through a pipe.
+        let bar = if self.input.iter().any(|path| is_standard_input(path)) {
+            progress_bar(0, "{bytes}, {binary_bytes_per_sec}, {elapsed}, {msg}")
+        } else {
+            progress_bar(
+                0,
+                "{bar:30} {percent}% of {total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}",
+            )
+        };
         let manifest = prepare(&self.input, &options, &tokenizer, &self.output, &mut |progress| {
             bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes_read);

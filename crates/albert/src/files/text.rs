@@ -26,10 +26,10 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub fn open_text(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>> {
     let open = || {
         let file: Box<dyn Read + Send> =
-            if path == Path::new("-") { Box::new(stdin()) } else { Box::new(File::open(path)?) };
+            if is_standard_input(path) { Box::new(stdin()) } else { Box::new(File::open(path)?) };
         decompressed(Counting { file, bytes_read })
     };
-    open().map_err(|error| Error::io("reading", path, error))
+    open().map_err(|error| Error::io("reading", called(path), error))
 }
 
 fn decompressed(file: Counting) -> std::io::Result<Box<dyn BufRead + Send>> {
@@ -72,7 +72,9 @@ pub fn read_lines(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<String>> {
     paths
         .into_iter()
         .flat_map(|path| match open_text(&path, Arc::default()) {
-            Ok(reader) => Lines::Open { path: named(path), reader, line: 0, offset: 0 },
+            Ok(reader) => {
+                Lines::Open { path: called(&path).to_owned(), reader, line: 0, offset: 0 }
+            }
             Err(error) => Lines::Failed(Some(error)),
         })
         .take_while(move |line| {
@@ -82,9 +84,16 @@ pub fn read_lines(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<String>> {
         })
 }
 
+/// Whether this is not the name of a file, but stands for standard input.
+#[must_use]
+pub fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// What messages call a file.
-fn named(path: PathBuf) -> PathBuf {
-    if path == Path::new("-") { PathBuf::from("standard input") } else { path }
+#[must_use]
+pub fn called(path: &Path) -> &Path {
+    if is_standard_input(path) { Path::new("standard input") } else { path }
 }
 
 enum Lines {
