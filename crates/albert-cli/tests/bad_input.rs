@@ -151,7 +151,7 @@ fn outputs_that_are_taken() {
     assert_names(&sentence, &[". has no name", "choose another --output"]);
     let forward = "forward --model run/model --input ids.jsonl --output";
     assert_names(&work.fail(&format!("{forward} mine")), &["mine exists and is not a file"]);
-    assert_names(&work.fail(&format!("{forward} gone/x")), &["gone/x", "no such file"]);
+    assert_names(&work.fail(&format!("{forward} gone/x")), &["gone/x", "no such directory"]);
     work.write("new.partial/thesis.tex", "three years of work");
     let sentence = work.fail(&format!("{PREPARE} text.txt"));
     assert_names(&sentence, &["new.partial is in the way", "move it"]);
@@ -354,6 +354,7 @@ fn usage_that_is_wrong() {
         ("order --model m --threads 0 a b", "--threads"),
         ("pretrain --output run --threads 0", "--threads"),
         ("prepare --tokenizer t --input f --output o --threads 0", "--threads"),
+        ("prepare --tokenizer t --input f --output o --threads 100000", "--threads"),
         ("fill-mask --model m --top-k 0 [MASK]", "--top-k"),
         ("fill-mask [MASK]", "required"),
         ("fill-mask --model m --input f text", "--input"),

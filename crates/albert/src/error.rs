@@ -60,9 +60,15 @@ impl Error {
 
     /// A failed file operation: `doing` completes "while ... PATH", for example "reading".
     pub fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
+        let missing = source.kind() == std::io::ErrorKind::NotFound;
+        let words = if missing && matches!(doing, "writing" | "creating") {
+            "there is no such directory to put it in".to_owned()
+        } else {
+            in_words(&source)
+        };
         Self {
             kind: ErrorKind::Io,
-            message: format!("{doing} {}: {}", path.display(), in_words(&source)),
+            message: format!("{doing} {}: {words}", path.display()),
             source: Some(Box::new(source)),
         }
     }

@@ -48,8 +48,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "text")]
     text_field: String,
     /// Threads that encode; one per processor if not given.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Print the summary as one JSON object.
     #[arg(long)]
     json: bool,
@@ -93,7 +93,7 @@ impl Arguments {
         let options = PrepareOptions {
             format: self.format.map(Format::from),
             text_field: self.text_field,
-            threads: self.threads,
+            threads: self.threads.map(usize::from).and_then(NonZero::new),
         };
         // Nobody knows how much is still to come through a pipe.
         let bar = if self.input.iter().any(|path| is_standard_input(path)) {

@@ -29,7 +29,18 @@ pub fn open_text(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Box<dyn BufR
             if is_standard_input(path) { Box::new(stdin()) } else { Box::new(File::open(path)?) };
         decompressed(Counting { file, bytes_read })
     };
-    open().map_err(|error| Error::io("reading", called(path), error))
+    open().map_err(|error| read_error(path, 0, error))
+}
+
+/// An error while reading text, after so many bytes of it: of the system, or of a decompressor.
+pub(crate) fn read_error(path: &Path, text_bytes: u64, error: std::io::Error) -> Error {
+    if error.raw_os_error().is_some() {
+        return Error::io("reading", called(path), error);
+    }
+    let message = format!(
+        "the compressed data is damaged or cut short after {text_bytes} bytes of text: {error}"
+    );
+    Error::format(called(path), message).with_source(error)
 }
 
 fn decompressed(file: Counting) -> std::io::Result<Box<dyn BufRead + Send>> {
@@ -119,7 +130,7 @@ impl Iterator for Lines {
                         )));
                     }
                     Ok(_) => {}
-                    Err(error) => return Some(Err(Error::io("reading", path, error))),
+                    Err(error) => return Some(Err(read_error(path, *offset, error))),
                 }
                 *line += 1;
                 let start = *offset;
@@ -184,6 +195,11 @@ mod tests {
         assert_eq!(lines.len(), 2);
         let message = lines[1].as_ref().unwrap_err().to_string();
         assert!(message.contains("bad.txt, line 2") && message.contains("offset 8"), "{message}");
+        let whole = zstd::encode_all(&b"text ".repeat(99)[..], 0).unwrap();
+        std::fs::write(folder.path().join("cut.zst"), &whole[..whole.len() - 3]).unwrap();
+        let cut = read_lines(vec![folder.path().join("cut.zst")]).next().unwrap();
+        let message = cut.unwrap_err().to_string();
+        assert!(message.contains("cut.zst: the compressed data is damaged"), "{message}");
         let missing = read_lines(vec![folder.path().join("missing"), path]);
         assert_eq!(missing.map(|line| line.is_ok()).collect::<Vec<_>>(), [false]);
     }
