@@ -268,7 +268,7 @@ impl Question {
         let place = inner
             .filter(|&place| is_plain(words[place]))
             .min_by_key(|place| place.abs_diff(words.len() / 2));
-        let (Some(place), 5.., false) = (place, words.len(), sentence.contains(MASK)) else {
+        let (Some(place), 4.., false) = (place, words.len(), sentence.contains(MASK)) else {
             return Ok(None);
         };
         let mut ids = Vec::new();
@@ -346,7 +346,7 @@ fn ask(predictor: &Predictor, sentences: &[String]) -> Result<Vec<Question>> {
 /// Shows some of the questions, and counts all; each sentence was `seen` so many times.
 fn report(questions: &[Question], seen: u64, out: &mut impl Write) -> Result<()> {
     if questions.is_empty() {
-        let least = "that takes a sentence of five words or more";
+        let least = "that takes a sentence of four words or more";
         return Ok(writeln!(out, "\nNo word of the text can be asked for: {least}.")?);
     }
     writeln!(out, "\nSentences of the text with a word hidden, and the toy's guess:\n")?;
@@ -414,7 +414,7 @@ mod tests {
         let masks = MASK.repeat(question.ids.len());
         let masked = format!("The quick brown fox jumps {masks} the lazy dog, they say.");
         assert_eq!(question.masked(), masked);
-        for none in ["", "Four words are few.", "An ox is to be at 1,000 to 2."] {
+        for none in ["", "Three words only.", "An ox is to be at 1,000 to 2."] {
             assert!(Question::new(&tokenizer, none).unwrap().is_none(), "{none}");
         }
         assert!(Question::new(&tokenizer, &"long word ".repeat(99)).unwrap().is_none());
