@@ -407,9 +407,9 @@ mod tests {
 
     #[test]
     fn the_plain_word_nearest_the_middle_is_hidden() {
-        let sentences = vec!["The quick brown fox jumps over the lazy dog, they say.".to_owned()];
-        let tokenizer = learn_vocabulary(&[sentences[0].repeat(9)]).unwrap();
-        let question = Question::new(&tokenizer, &sentences[0]).unwrap().unwrap();
+        let sentence = "The quick brown fox jumps over the lazy dog, they say.";
+        let tokenizer = learn_vocabulary(&[sentence.repeat(9)]).unwrap();
+        let question = Question::new(&tokenizer, sentence).unwrap().unwrap();
         assert_eq!(question.word, "over");
         let masks = MASK.repeat(question.ids.len());
         let masked = format!("The quick brown fox jumps {masks} the lazy dog, they say.");
