@@ -4,8 +4,8 @@
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
 
-use albert::files::read_lines;
-use anyhow::{Result, bail};
+use albert::files::{called, read_lines};
+use anyhow::{Result, anyhow, bail};
 
 /// Longest text, in bytes: what is longer is not a text for a model of 512 tokens.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -48,35 +48,38 @@ impl Texts {
     }
 }
 
-/// The lines of a file that are not blank; a file without any is an error.
+/// Every line of a file; what makes one fail names its place.
+pub(crate) fn all_lines(path: &Path) -> impl Iterator<Item = Result<Text>> + use<> {
+    let name = called(path).display().to_string();
+    read_lines(vec![path.to_owned()]).zip(1_u64..).map(move |(text, number)| {
+        Ok(Text { text: text?, place: format!("{name}, line {number}") })
+    })
+}
+
+/// The lines of a file that are not blank, as texts for a model; a file without any is an error.
 pub(crate) fn lines(path: &Path) -> Box<dyn Iterator<Item = Result<Text>>> {
-    let is_stdin = path == Path::new("-");
-    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let mut numbered = (1..).zip(read_lines(vec![path.to_owned()]));
+    let name = called(path).display().to_string();
+    let mut texts = all_lines(path)
+        .filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()))
+        .map(|line| line.and_then(checked));
     let mut found = false;
     Box::new(std::iter::from_fn(move || {
-        let next =
-            numbered.find(|(_, line)| !line.as_ref().is_ok_and(|text| text.trim().is_empty()));
+        let next = texts.next();
         let is_empty = next.is_none() && !found;
         found = true;
-        match next {
-            None if is_empty => Some(Err(anyhow::anyhow!("there is no text in {name}"))),
-            None => None,
-            Some((number, text)) => Some(checked(text, format!("{name}, line {number}"))),
-        }
+        if is_empty { Some(Err(anyhow!("there is no text in {name}"))) } else { next }
     }))
 }
 
-fn checked(text: albert::Result<String>, place: String) -> Result<Text> {
-    let text = text?;
-    if text.len() > TEXT_BYTES_MAX {
+fn checked(text: Text) -> Result<Text> {
+    if text.text.len() > TEXT_BYTES_MAX {
         bail!(
-            "{place}: longer than {} MiB, more than any model reads at once; put one text on \
-             each line",
+            "{}: longer than {} MiB, more than any model reads at once; put one text on each line",
+            text.place,
             TEXT_BYTES_MAX >> 20
         );
     }
-    Ok(Text { text, place })
+    Ok(text)
 }
 
 /// Groups of at most `size` items, so that they can be computed together.

@@ -24,8 +24,15 @@ pub(crate) fn note(line: std::fmt::Arguments<'_>) {
 /// error are not repeated, its own sentence says what matters of them.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
+    // The library names the file of each of its errors; what comes here bare is our own printing.
+    if error.is::<std::io::Error>() {
+        parts.push("writing to standard output".to_owned());
+    }
     for cause in error.chain() {
-        parts.push(cause.to_string());
+        parts.push(match cause.downcast_ref::<std::io::Error>() {
+            Some(error) => albert::error::in_words(error),
+            None => cause.to_string(),
+        });
         if cause.is::<albert::Error>() {
             break;
         }

@@ -36,15 +36,27 @@ fn text_that_is_none() {
     ] {
         assert_names(&work.fail(&format!("{PREPARE} {file}")), parts);
     }
+    let fed = |file| {
+        let mut command = work.albert(&format!("{PREPARE} -"));
+        command.stdin(File::open(work.path(file)).unwrap());
+        work.fail_with(&mut command)
+    };
+    assert_names(&fed("late.txt"), &["standard input: line 81", "not UTF-8"]);
+    assert_names(&fed("empty.txt"), &["no text in standard input"]);
+    assert_names(&fed("directory"), &["reading standard input: this is a directory"]);
     for (file, parts) in [
-        ("blank.txt", &["text"][..]),
+        ("directory", &["directory: this is a directory"][..]),
+        ("blank.txt", &["text"]),
         ("latin1.txt", &["latin1.txt", "UTF-8"]),
         ("missing.txt", &["missing.txt", "no such file"]),
     ] {
         let sentence =
             work.fail(&format!("tokenizer train --input {file} --vocab-size 50 --output new"));
         assert_names(&sentence, parts);
+        assert_names(&work.fail(&format!("demo --train {file}")), parts);
     }
+    work.write("short.txt", "hi\n");
+    assert_names(&work.fail("demo --train short.txt"), &["too few words", "a page"]);
 }
 
 #[test]
@@ -139,7 +151,7 @@ fn outputs_that_are_taken() {
     assert_names(&sentence, &[". has no name", "choose another --output"]);
     let forward = "forward --model run/model --input ids.jsonl --output";
     assert_names(&work.fail(&format!("{forward} mine")), &["mine exists and is not a file"]);
-    assert_names(&work.fail(&format!("{forward} gone/x")), &["gone/x", "no such file"]);
+    assert_names(&work.fail(&format!("{forward} gone/x")), &["gone/x", "no such directory"]);
     work.write("new.partial/thesis.tex", "three years of work");
     let sentence = work.fail(&format!("{PREPARE} text.txt"));
     assert_names(&sentence, &["new.partial is in the way", "move it"]);
@@ -183,7 +195,10 @@ fn disks_that_are_full() {
     let full = || File::options().write(true).open("/dev/full").unwrap();
     for arguments in ["inspect --preset base", "order --model run/model a b"] {
         let output = work.albert(arguments).stdout(full()).output().unwrap();
-        assert_names(&the_sentence(&output, 1), &["No space left"]);
+        assert_names(
+            &the_sentence(&output, 1),
+            &["writing to standard output", "the disk is full"],
+        );
     }
 }
 
@@ -339,6 +354,7 @@ fn usage_that_is_wrong() {
         ("order --model m --threads 0 a b", "--threads"),
         ("pretrain --output run --threads 0", "--threads"),
         ("prepare --tokenizer t --input f --output o --threads 0", "--threads"),
+        ("prepare --tokenizer t --input f --output o --threads 100000", "--threads"),
         ("fill-mask --model m --top-k 0 [MASK]", "--top-k"),
         ("fill-mask [MASK]", "required"),
         ("fill-mask --model m --input f text", "--input"),

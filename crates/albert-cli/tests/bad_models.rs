@@ -135,7 +135,7 @@ fn configs_of_other_models() {
 fn directories_that_are_no_model() {
     let work = work_with_model();
     for (name, parts) in [
-        ("missing", &["missing", "not a directory"][..]),
+        ("missing", &["missing does not exist", "config.json"][..]),
         ("text.txt", &["text.txt", "not a directory", "config.json"]),
         ("run", &["run is not a model", "run/model"]),
         ("store", &["store/config.json", "no such file"]),

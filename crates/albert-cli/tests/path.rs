@@ -227,6 +227,12 @@ fn texts_come_from_pipes_as_well() {
         .stdin(text),
     );
     assert_eq!(work.read("from_pipe/tokenizer.json"), work.read("tokenizer/tokenizer.json"));
+    let text = File::open(work.path("text.txt")).unwrap();
+    let prepare = "prepare --tokenizer tokenizer --input - --output piped";
+    succeed(work.albert(prepare).stdin(text));
+    for file in ["ids-00000.bin", "sentences-00000.bin", "documents-00000.bin"] {
+        assert_eq!(work.read(&format!("piped/{file}")), work.read(&format!("store/{file}")));
+    }
 }
 
 #[test]
@@ -284,6 +290,26 @@ fn training_goes_on_when_nobody_reads_its_messages() {
     drop(child.stderr.take());
     assert!(child.wait().unwrap().success());
     assert!(work.path("run/checkpoints/00000006/state.json").is_file());
+}
+
+#[test]
+fn the_toy_says_how_much_it_has_learnt() {
+    let work = Work::empty();
+    work.write("text.txt", sentences(1, 1));
+    let learnt = work.succeed("demo --train text.txt");
+    let untaught = work.succeed("demo --train text.txt --steps 20 --threads 1");
+    for (printed, verdict) in [(learnt, "by heart; it knows"), (untaught, "not enough")] {
+        let told: Vec<usize> = printed
+            .lines()
+            .find_map(|line| line.split_once(" are right"))
+            .and_then(|(counts, _)| counts.split_once(" of these "))
+            .map(|(right, shown)| vec![right.parse().unwrap(), shown.parse().unwrap()])
+            .expect(&printed);
+        let right = printed.lines().filter(|line| line.ends_with("  right")).count();
+        let asked = printed.lines().filter(|line| line.contains("____")).count();
+        assert_eq!(told, [right, asked], "{printed}");
+        assert!(asked > 0 && printed.contains(verdict), "{printed}");
+    }
 }
 
 #[test]

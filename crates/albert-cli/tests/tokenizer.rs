@@ -71,7 +71,7 @@ fn files_and_pairs() {
     let encode = ["encode", "--tokenizer", &tokenizer, "--input", &input];
     assert_eq!(lines(&[&encode[..], &["--json"]].concat()).len(), 2);
     let message = failure(&[&encode[..], &["--pair"]].concat(), 1);
-    assert!(message.contains("pairs.tsv: line 2") && message.contains("tab"), "{message}");
+    assert!(message.contains("pairs.tsv, line 2") && message.contains("tab"), "{message}");
     let pair = lines(&["encode", "--tokenizer", &tokenizer, "--pair", "--json", "the", "cat"]);
     let pair: Value = serde_json::from_str(&pair[0]).unwrap();
     assert_eq!((&pair["pair"], &pair["type_ids"]), (&json!("cat"), &json!([0, 0, 0, 1, 1])));

@@ -60,18 +60,15 @@ impl Error {
 
     /// A failed file operation: `doing` completes "while ... PATH", for example "reading".
     pub fn io(doing: &str, path: &Path, source: std::io::Error) -> Self {
-        let hint = match source.kind() {
-            std::io::ErrorKind::StorageFull => {
-                ": the disk is full; free some space and run the same command again"
-            }
-            std::io::ErrorKind::NotFound => ": there is no such file or directory",
-            std::io::ErrorKind::PermissionDenied => ": permission denied",
-            _ => "",
+        let missing = source.kind() == std::io::ErrorKind::NotFound;
+        let words = if missing && matches!(doing, "writing" | "creating") {
+            "there is no such directory to put it in".to_owned()
+        } else {
+            in_words(&source)
         };
-        let detail = if hint.is_empty() { format!(": {source}") } else { hint.to_string() };
         Self {
             kind: ErrorKind::Io,
-            message: format!("{doing} {}{detail}", path.display()),
+            message: format!("{doing} {}: {words}", path.display()),
             source: Some(Box::new(source)),
         }
     }
@@ -93,6 +90,27 @@ impl Error {
     }
 }
 
+/// What an operating system's error means, in words for those who do not know its numbers.
+#[must_use]
+pub fn in_words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as Io;
+    let words = match error.kind() {
+        Io::NotFound => "there is no such file or directory",
+        Io::PermissionDenied => "permission denied",
+        Io::IsADirectory => "this is a directory, where a file is needed",
+        Io::NotADirectory => "a part of this path is a file, not a directory",
+        Io::AlreadyExists => "this exists already",
+        Io::ReadOnlyFilesystem => "the disk is read-only",
+        Io::StorageFull => "the disk is full; free some space and run the same command again",
+        Io::FileTooLarge => "the file would be larger than this system allows",
+        _ => {
+            let text = error.to_string();
+            return text.split(" (os error ").next().unwrap_or_default().to_owned();
+        }
+    };
+    words.to_owned()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -102,5 +120,31 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| source.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn system_errors_have_no_numbers() {
+        // ENOENT, EACCES, EISDIR, ENOSPC, EMFILE: the same numbers on every Unix.
+        for (number, words) in [
+            (2, "no such file"),
+            (13, "permission denied"),
+            (21, "is a directory"),
+            (28, "disk is full"),
+            (24, "open files"),
+        ] {
+            let error = io::Error::from_raw_os_error(number);
+            let message = Error::io("reading", Path::new("a/b"), error).to_string();
+            assert!(message.starts_with("reading a/b: ") && message.contains(words), "{message}");
+            assert!(!message.contains("os error"), "{message}");
+        }
+        let made = Error::io("reading", Path::new("a"), io::Error::other("torn (os) sheet"));
+        assert_eq!(made.to_string(), "reading a: torn (os) sheet");
     }
 }

@@ -18,3 +18,8 @@ pub mod tokenizer;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
+
+/// The examples of the README, so that they stay true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 
 /// Small language models that share one layer, trained and run on ordinary machines.
 #[derive(Debug, Parser)]
-#[command(name = "albert", version, about, arg_required_else_help = true)]
+#[command(name = "albert", version, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use albert::data::{Format, Manifest, PrepareOptions, prepare};
+use albert::files::is_standard_input;
 use albert::tokenizer::Tokenizer;
 use anyhow::Result;
 use indicatif::HumanCount;
@@ -19,6 +20,7 @@ Examples:
   albert prepare --tokenizer vocabulary --input wiki_*.txt.zst --output wiki.store
   albert prepare --tokenizer vocabulary --input news.jsonl.gz --text-field body --output news.store
   albert prepare --tokenizer vocabulary --input book.txt --format sentences --output book.store
+  my_filter < dump.xml | albert prepare --tokenizer vocabulary --input - --output dump.store
 
 Formats (by the file's name, unless --format says otherwise):
   documents  one paragraph a line, a blank line between documents; split into sentences
@@ -33,7 +35,7 @@ pub(crate) struct Arguments {
     /// Directory with tokenizer.json, spiece.model or vocab.txt.
     #[arg(long, value_name = "DIR")]
     tokenizer: PathBuf,
-    /// Text files, plain, .gz or .zst.
+    /// Text files, plain, .gz or .zst; - is standard input.
     #[arg(long, value_name = "FILES", num_args = 1.., required = true)]
     input: Vec<PathBuf>,
     /// Directory to make; it must not exist yet.
@@ -46,8 +48,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "text")]
     text_field: String,
     /// Threads that encode; one per processor if not given.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Print the summary as one JSON object.
     #[arg(long)]
     json: bool,
@@ -91,12 +93,17 @@ impl Arguments {
         let options = PrepareOptions {
             format: self.format.map(Format::from),
             text_field: self.text_field,
-            threads: self.threads,
+            threads: self.threads.map(usize::from).and_then(NonZero::new),
         };
-        let bar = progress_bar(
-            0,
-            "{bar:30} {percent}% of {total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}",
-        );
+        // Nobody knows how much is still to come through a pipe.
+        let bar = if self.input.iter().any(|path| is_standard_input(path)) {
+            progress_bar(0, "{bytes}, {binary_bytes_per_sec}, {elapsed}, {msg}")
+        } else {
+            progress_bar(
+                0,
+                "{bar:30} {percent}% of {total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}",
+            )
+        };
         let manifest = prepare(&self.input, &options, &tokenizer, &self.output, &mut |progress| {
             bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes_read);

@@ -376,8 +376,8 @@ fn introduce(training: &Pretraining, output: &Path) {
     ));
 }
 
-/// Trains; Ctrl-C and SIGTERM stop it after the step at hand, a second one at once.
-fn train(training: Pretraining) -> Result<Outcome> {
+/// A flag that Ctrl-C or SIGTERM sets; a second one ends the program at once.
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let signal = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -387,6 +387,12 @@ fn train(training: Pretraining) -> Result<Outcome> {
         note(format_args!("stopping after this step; once more to stop at once"));
     })
     .context("listening for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Trains until the last step or an interrupt.
+fn train(training: Pretraining) -> Result<Outcome> {
+    let stop = stop_on_interrupt()?;
     let steps = training.settings().steps;
     let bar = progress_bar(steps, "{bar:24} {pos}/{len} {msg}, {eta} left");
     bar.set_position(training.step());

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::input::{Text, all_lines};
 use crate::output::progress_bar;
 
 /// Train a vocabulary, encode text, decode ids.
@@ -181,11 +182,9 @@ impl EncodeArguments {
         let mut out = BufWriter::new(stdout().lock());
         match &self.input {
             Some(input) => {
-                for (line, number) in read_lines(vec![input.clone()]).zip(1_u64..) {
-                    let line = line?;
-                    let (first, second) = self
-                        .split(&line)
-                        .with_context(|| format!("{}: line {number}", input.display()))?;
+                for line in all_lines(input) {
+                    let Text { text, place } = line?;
+                    let (first, second) = self.split(&text).context(place)?;
                     self.print(&tokenizer, first, second, &mut out)?;
                 }
             }
@@ -305,9 +304,9 @@ impl DecodeArguments {
             self.print(&tokenizer, &self.ids.join(" "), &mut out)?;
             return Ok(out.flush()?);
         };
-        for (line, number) in read_lines(vec![input.clone()]).zip(1_u64..) {
-            self.print(&tokenizer, &line?, &mut out)
-                .with_context(|| format!("{}: line {number}", input.display()))?;
+        for line in all_lines(input) {
+            let Text { text, place } = line?;
+            self.print(&tokenizer, &text, &mut out).context(place)?;
         }
         Ok(out.flush()?)
     }

@@ -297,10 +297,14 @@ impl ModelConfig {
     /// # Errors
     /// A path that is no directory or has no `config.json`, and as [`ModelConfig::read`].
     pub fn read_in(directory: &Path) -> Result<ParsedConfig> {
-        if !fs::metadata(directory).is_ok_and(|data| data.is_dir()) {
+        let problem = match fs::metadata(directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist",
+            Ok(found) if found.is_dir() => "",
+            _ => "is not a directory",
+        };
+        if !problem.is_empty() {
             return Err(Error::input(format!(
-                "{} is not a directory; a model is a directory with config.json and \
-                 model.safetensors",
+                "{} {problem}; a model is a directory with config.json and model.safetensors",
                 directory.display()
             )));
         }

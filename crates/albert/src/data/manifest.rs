@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::tokenizer::SpecialTokens;
 
 /// The version of the store's layout that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -13,29 +14,6 @@ const FORMAT_VERSION: u32 = 1;
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const WORD_STARTS_FILE: &str = "word_starts.bin";
 pub(super) const TOKENIZER_DIRECTORY: &str = "tokenizer";
-
-/// The ids with a meaning of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpecialIds {
-    /// Padding.
-    pub pad: u32,
-    /// What the vocabulary cannot express.
-    pub unk: u32,
-    /// Begins every sequence.
-    pub cls: u32,
-    /// Ends every segment.
-    pub sep: u32,
-    /// Stands for a token to be predicted.
-    pub mask: u32,
-}
-
-impl SpecialIds {
-    /// Whether `id` is one of them.
-    #[must_use]
-    pub fn contains(&self, id: u32) -> bool {
-        [self.pad, self.unk, self.cls, self.sep, self.mask].contains(&id)
-    }
-}
 
 /// What a store holds and what it was made with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +31,7 @@ pub struct Manifest {
     /// The tokenizer's number of ids.
     pub vocab_size: usize,
     /// The tokenizer's special ids.
-    pub special_ids: SpecialIds,
+    pub special_ids: SpecialTokens,
     /// The tokenizer's fingerprint.
     pub tokenizer_fingerprint: String,
     /// Bytes of one stored id: 2 when the vocabulary permits, else 4.
@@ -69,7 +47,7 @@ pub struct Manifest {
 pub struct Source {
     /// As it was named.
     pub path: PathBuf,
-    /// Bytes on disk, compressed if it is.
+    /// Bytes on disk, compressed if it is; 0 for standard input.
     pub bytes: u64,
 }
 
@@ -88,7 +66,7 @@ impl Manifest {
     /// A manifest without shards.
     pub(super) fn new(
         vocab_size: usize,
-        special_ids: SpecialIds,
+        special_ids: SpecialTokens,
         tokenizer_fingerprint: String,
         sources: Vec<Source>,
     ) -> Self {
@@ -143,8 +121,6 @@ impl Manifest {
     }
 
     fn check(&self, path: &Path) -> Result<()> {
-        let special = self.special_ids;
-        let ids = [special.pad, special.unk, special.cls, special.sep, special.mask];
         let sums = self.shards.iter().fold((0u64, 0u64, 0u64), |sum, shard| {
             (
                 sum.0.saturating_add(shard.documents),
@@ -154,7 +130,7 @@ impl Manifest {
         });
         let problem = if !matches!(self.id_bytes, 2 | 4) {
             "\"id_bytes\" is neither 2 nor 4"
-        } else if ids.iter().any(|&id| id as usize >= self.vocab_size) {
+        } else if self.special_ids.all().iter().any(|&id| id as usize >= self.vocab_size) {
             "a special id lies outside the vocabulary"
         } else if sums != (self.documents, self.sentences, self.tokens) {
             "the counts are not the sums of the shards' counts"

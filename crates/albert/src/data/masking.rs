@@ -18,7 +18,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::manifest::SpecialIds;
+use crate::tokenizer::SpecialTokens;
 
 /// Tries at a uniformly drawn place before all places are listed.
 const PLACE_TRIES: usize = 32;
@@ -185,7 +185,7 @@ fn draw_length(longest: usize, rng: &mut ChaCha8Rng) -> usize {
 /// What the model sees in place of `id`: `[MASK]`, the id itself or a random one.
 pub(super) fn replacement(
     id: u32,
-    special: &SpecialIds,
+    special: &SpecialTokens,
     vocab_size: usize,
     rng: &mut ChaCha8Rng,
 ) -> u32 {

@@ -23,7 +23,7 @@ mod writer;
 
 use std::path::Path;
 
-pub use manifest::{Manifest, ShardCounts, Source, SpecialIds};
+pub use manifest::{Manifest, ShardCounts, Source};
 pub use masking::Masking;
 pub use prepare::{PrepareOptions, PrepareProgress, prepare};
 pub use sampler::{Example, SampleOptions, Sampler, SentenceObjective};
@@ -46,7 +46,7 @@ pub trait TextToIds: Sync {
     fn vocab_size(&self) -> usize;
 
     /// The ids with a meaning of their own.
-    fn special_ids(&self) -> SpecialIds;
+    fn special_ids(&self) -> SpecialTokens;
 
     /// For every id, whether its piece starts a word.
     fn word_starts(&self) -> Vec<bool>;
@@ -70,9 +70,8 @@ impl TextToIds for Tokenizer {
         self.vocab_size()
     }
 
-    fn special_ids(&self) -> SpecialIds {
-        let SpecialTokens { pad, unk, cls, sep, mask } = *self.special();
-        SpecialIds { pad, unk, cls, sep, mask }
+    fn special_ids(&self) -> SpecialTokens {
+        *self.special()
     }
 
     fn word_starts(&self) -> Vec<bool> {

@@ -16,6 +16,7 @@ use super::source::{Batch, Format, read_files};
 use super::writer::{PartialStore, ShardLimits, StoreWriter, create_tokenizer_directory};
 use super::{Store, TextToIds};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// How to prepare text.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Default for PrepareOptions {
 pub struct PrepareProgress {
     /// Bytes read of the inputs as they are on disk.
     pub bytes_read: u64,
-    /// Bytes of all inputs on disk.
+    /// Bytes of all inputs on disk; standard input has none.
     pub bytes_total: u64,
     /// Bytes of uncompressed text written to the store.
     pub text_bytes: u64,
@@ -51,7 +52,8 @@ pub struct PrepareProgress {
     pub tokens: u64,
 }
 
-/// Encodes the text of `inputs`, in their order, into a new store at `output`.
+/// Encodes the text of `inputs`, in their order, into a new store at `output`. The input `-` is
+/// standard input.
 ///
 /// The store is built under the name of `output` with `.partial` appended and renamed when it is
 /// whole; whatever happens before, `output` does not exist. `progress` is called after every
@@ -116,6 +118,9 @@ pub(super) fn prepare_in_shards(
 }
 
 fn check_input(path: &Path) -> Result<Source> {
+    if files::is_standard_input(path) {
+        return Ok(Source { path: files::called(path).to_owned(), bytes: 0 });
+    }
     let metadata = fs::metadata(path).map_err(|error| Error::io("reading", path, error))?;
     if metadata.is_dir() {
         return Err(Error::input(format!(

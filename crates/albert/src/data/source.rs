@@ -10,7 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::open_text;
+use crate::files::{called, open_text, read_error};
 
 /// Bytes of text handed to a worker at once; a longer line is cut at white space.
 const BATCH_BYTES: usize = 128 << 10;
@@ -131,7 +131,7 @@ impl<'a, Send: FnMut(Batch) -> bool> Batcher<'a, Send> {
             return Ok(());
         }
         let text = parse_json_line(object, field).map_err(|message| {
-            Error::format(path, format_args!("line {}: {message}", line.number))
+            Error::format(called(path), format_args!("line {}: {message}", line.number))
         })?;
         self.starts_document = true;
         for paragraph in text.lines() {
@@ -245,24 +245,12 @@ impl<'a> Lines<'a> {
             .by_ref()
             .take(room)
             .read_until(b'\n', &mut self.buffer)
-            .map_err(|error| self.read_error(error))?;
+            .map_err(|error| read_error(self.path, self.offset, error))?;
         Ok((count as u64) < room || self.buffer.ends_with(b"\n"))
     }
 
-    fn read_error(&self, error: std::io::Error) -> Error {
-        if error.raw_os_error().is_some() {
-            return Error::io("reading", self.path, error);
-        }
-        // Whatever is not the operating system's comes from a decompressor.
-        let offset = self.offset;
-        self.error(format_args!(
-            "the compressed data is damaged or cut short after {offset} bytes of text: {error}"
-        ))
-        .with_source(error)
-    }
-
     fn error(&self, message: std::fmt::Arguments<'_>) -> Error {
-        Error::format(self.path, message)
+        Error::format(called(self.path), message)
     }
 }
 

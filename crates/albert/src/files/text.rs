@@ -26,10 +26,21 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub fn open_text(path: &Path, bytes_read: Arc<AtomicU64>) -> Result<Box<dyn BufRead + Send>> {
     let open = || {
         let file: Box<dyn Read + Send> =
-            if path == Path::new("-") { Box::new(stdin()) } else { Box::new(File::open(path)?) };
+            if is_standard_input(path) { Box::new(stdin()) } else { Box::new(File::open(path)?) };
         decompressed(Counting { file, bytes_read })
     };
-    open().map_err(|error| Error::io("reading", path, error))
+    open().map_err(|error| read_error(path, 0, error))
+}
+
+/// An error while reading text, after so many bytes of it: of the system, or of a decompressor.
+pub(crate) fn read_error(path: &Path, text_bytes: u64, error: std::io::Error) -> Error {
+    if error.raw_os_error().is_some() {
+        return Error::io("reading", called(path), error);
+    }
+    let message = format!(
+        "the compressed data is damaged or cut short after {text_bytes} bytes of text: {error}"
+    );
+    Error::format(called(path), message).with_source(error)
 }
 
 fn decompressed(file: Counting) -> std::io::Result<Box<dyn BufRead + Send>> {
@@ -72,7 +83,9 @@ pub fn read_lines(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<String>> {
     paths
         .into_iter()
         .flat_map(|path| match open_text(&path, Arc::default()) {
-            Ok(reader) => Lines::Open { path: named(path), reader, line: 0, offset: 0 },
+            Ok(reader) => {
+                Lines::Open { path: called(&path).to_owned(), reader, line: 0, offset: 0 }
+            }
             Err(error) => Lines::Failed(Some(error)),
         })
         .take_while(move |line| {
@@ -82,9 +95,16 @@ pub fn read_lines(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<String>> {
         })
 }
 
+/// Whether this is not the name of a file, but stands for standard input.
+#[must_use]
+pub fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// What messages call a file.
-fn named(path: PathBuf) -> PathBuf {
-    if path == Path::new("-") { PathBuf::from("standard input") } else { path }
+#[must_use]
+pub fn called(path: &Path) -> &Path {
+    if is_standard_input(path) { Path::new("standard input") } else { path }
 }
 
 enum Lines {
@@ -110,7 +130,7 @@ impl Iterator for Lines {
                         )));
                     }
                     Ok(_) => {}
-                    Err(error) => return Some(Err(Error::io("reading", path, error))),
+                    Err(error) => return Some(Err(read_error(path, *offset, error))),
                 }
                 *line += 1;
                 let start = *offset;
@@ -175,6 +195,11 @@ mod tests {
         assert_eq!(lines.len(), 2);
         let message = lines[1].as_ref().unwrap_err().to_string();
         assert!(message.contains("bad.txt, line 2") && message.contains("offset 8"), "{message}");
+        let whole = zstd::encode_all(&b"text ".repeat(99)[..], 0).unwrap();
+        std::fs::write(folder.path().join("cut.zst"), &whole[..whole.len() - 3]).unwrap();
+        let cut = read_lines(vec![folder.path().join("cut.zst")]).next().unwrap();
+        let message = cut.unwrap_err().to_string();
+        assert!(message.contains("cut.zst: the compressed data is damaged"), "{message}");
         let missing = read_lines(vec![folder.path().join("missing"), path]);
         assert_eq!(missing.map(|line| line.is_ok()).collect::<Vec<_>>(), [false]);
     }

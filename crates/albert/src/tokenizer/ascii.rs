@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::lattice::{Lattice, Model};
 
-/// Encodes words of printable ASCII characters.
+/// Encodes words of printable ASCII characters that have a space before them.
 #[derive(Debug)]
 pub(super) struct AsciiWords {
     model: Model,
@@ -134,7 +134,8 @@ mod tests {
             let mut ids = Vec::new();
             ascii.encode(&word, &mut Buffers::default(), &mut ids);
             let json = Json::new(value).unwrap();
-            prop_assert_eq!(ids, json.encode(&word, false).unwrap().ids);
+            // A word with a space before it: the first of a text is left to the crate.
+            prop_assert_eq!(ids, json.encode(&format!(" {word}"), false).unwrap().ids);
         }
     }
 }

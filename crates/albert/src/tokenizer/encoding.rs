@@ -1,5 +1,7 @@
 //! What encoding a text gives, and how a text or a pair becomes the input of a model.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// A text as tokens. All vectors have the same length.
@@ -117,8 +119,8 @@ impl Default for InputOptions {
     }
 }
 
-/// The ids of the tokens with a meaning of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The ids of the tokens with a meaning of their own; the manifest of a store has them as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
     /// Fills up short sequences.
     pub pad: u32,
@@ -130,6 +132,20 @@ pub struct SpecialTokens {
     pub sep: u32,
     /// Hides a token.
     pub mask: u32,
+}
+
+impl SpecialTokens {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> [u32; 5] {
+        [self.pad, self.unk, self.cls, self.sep, self.mask]
+    }
+
+    /// Whether `id` is one of them.
+    #[must_use]
+    pub fn contains(&self, id: u32) -> bool {
+        self.all().contains(&id)
+    }
 }
 
 /// Which text keeps one token more when both are cut and an odd number is left.

@@ -23,6 +23,10 @@ const WORD_BYTES_MAX: usize = 512 << 20;
 /// What a word takes in the table beside its letters.
 const WORD_OVERHEAD_BYTES: usize = 40;
 
+/// A longer word (text without spaces, or no text at all) is cut: normalising a word takes some
+/// sixty times its size.
+const WORD_PART_BYTES: usize = 64 << 10;
+
 /// At most this many different chunks, the most frequent, take part in the learning.
 const CHUNKS_MAX: usize = 500_000;
 
@@ -149,7 +153,7 @@ struct Words {
 
 impl Words {
     fn add(&mut self, text: &str) {
-        for word in text.split([' ', '\n', '\t', '\r']).filter(|word| !word.is_empty()) {
+        for word in text.split([' ', '\n', '\t', '\r']).flat_map(word_parts) {
             if let Some(count) = self.counts.get_mut(word) {
                 *count += 1;
                 continue;
@@ -177,6 +181,18 @@ impl Words {
         }
         self.counts.shrink_to_fit();
     }
+}
+
+/// A word in parts of about [`WORD_PART_BYTES`]; of an empty one there are none.
+fn word_parts(word: &str) -> impl Iterator<Item = &str> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let least = rest.len().min(WORD_PART_BYTES);
+        let cut = (least..).find(|&at| rest.is_char_boundary(at))?;
+        let (part, after) = rest.split_at(cut);
+        rest = after;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn count_words(
@@ -301,5 +317,21 @@ impl Json {
         }
         let splits = cut.get_splits(OffsetReferential::Normalized, OffsetType::None);
         Ok(splits.into_iter().map(|(chunk, ..)| chunk.to_string()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_very_long_words_are_cut_and_nothing_is_lost() {
+        let parts = |word: &str| word_parts(word).map(str::len).collect::<Vec<_>>();
+        assert_eq!(parts(""), [0; 0]);
+        assert_eq!(parts(&"a".repeat(WORD_PART_BYTES)), [WORD_PART_BYTES]);
+        // Three bytes a character: the limit lies inside of one.
+        let long = "語".repeat(WORD_PART_BYTES);
+        assert!(parts(&long).iter().all(|part| *part <= WORD_PART_BYTES + 2));
+        assert_eq!(word_parts(&long).collect::<String>(), long);
     }
 }

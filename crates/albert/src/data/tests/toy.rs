@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::data::{SpecialIds, TextToIds};
+use crate::data::TextToIds;
 use crate::error::Result;
+use crate::tokenizer::SpecialTokens;
 
 /// Numbers below this have pieces of their own; other words are hashed to them.
 pub(super) const NUMBERS: u32 = 1000;
@@ -12,7 +13,7 @@ const FULL_STOP: u32 = 5;
 const FIRST_START: u32 = 6;
 const FIRST_CONTINUATION: u32 = FIRST_START + NUMBERS;
 
-pub(super) const SPECIAL: SpecialIds = SpecialIds { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 };
+pub(super) const SPECIAL: SpecialTokens = SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 };
 
 pub(super) struct Toy {
     pub(super) vocab_size: usize,
@@ -52,7 +53,7 @@ impl TextToIds for Toy {
         self.vocab_size
     }
 
-    fn special_ids(&self) -> SpecialIds {
+    fn special_ids(&self) -> SpecialTokens {
         SPECIAL
     }
 
