@@ -1,6 +1,5 @@
 //! `albert bench`
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 

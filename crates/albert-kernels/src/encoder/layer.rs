@@ -1,129 +1,15 @@
 //! What each thread of the team does: its part of every product of every layer.
 
-use super::attention::{Head, Room};
+use super::attention::Head;
+use super::memory::{LocalPointers, Pointers};
+use super::plan::{RowTile, STRIPS_AT_ONCE, attention_precision, part, pieces};
 use super::rows::{Accumulate, Activated, Convert, ResidualNorm, Sums, Target};
 use super::team::Team;
-use super::{
-    AttentionWeights, Encoder, EncoderSpace, FeedForwardWeights, Norm, PackedLinear, chunk,
-};
+use super::{AttentionWeights, Encoder, FeedForwardWeights, Norm, PackedLinear, chunk};
 use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::product::{Precision, RowScale, STRIP, Weights, words_padded};
 use std::ops::Range;
-
-/// Rows in a block, which a thread takes through a layer before the next.
-pub(super) const ROWS_MAX: usize = 256;
-
-/// Strips of a product that stay in the second-level cache while rows stream past.
-pub(super) const STRIPS_AT_ONCE: usize = 16;
-
-/// Rows that go through a product together, and few enough of them to split columns instead.
-#[derive(Clone, Copy)]
-pub(super) struct RowTile {
-    rows: usize,
-    block: usize,
-    /// Fewer rows than this for each thread are not worth splitting.
-    alone: usize,
-}
-
-impl RowTile {
-    pub(super) const MAX: usize = 32;
-
-    pub(super) fn new(isa: Isa) -> Self {
-        if isa.has_tiles() {
-            // Weights must come from the shared cache as seldom as possible.
-            Self { rows: 32, block: ROWS_MAX, alone: 128 }
-        } else {
-            let rows = isa.tile().0;
-            Self { rows, block: 4 * rows, alone: 2 * rows }
-        }
-    }
-
-    /// Whether the threads have columns, not rows, of their own.
-    pub(super) fn splits_columns(self, tokens: usize, threads: usize) -> bool {
-        threads > 1 && tokens < threads * self.alone
-    }
-}
-
-/// The precision of attention: products of bytes are not exact enough for scores.
-pub(super) fn attention_precision(precision: Precision) -> Precision {
-    if precision == Precision::Int8 { Precision::Bf16 } else { precision }
-}
-
-/// Part `index` of `count` of `0..len`.
-fn part(len: usize, index: usize, count: usize) -> Range<usize> {
-    len * index / count..len * (index + 1) / count
-}
-
-/// A range cut into parts of at most `size`, as even as possible.
-fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = range.len().div_ceil(size);
-    (0..count).map(move |i| {
-        let piece = part(range.len(), i, count);
-        range.start + piece.start..range.start + piece.end
-    })
-}
-
-/// The memory of a run, shared by the team. Rows, columns or whole buffers belong to one member
-/// at a time, as the steps of [`Member`] say.
-pub(super) struct Pointers {
-    x: *mut f32,
-    x_words: *mut u32,
-    x_scales: *mut RowScale,
-    qkv: *mut u8,
-    context: *mut u32,
-    sums: *mut f32,
-    wide: *mut u32,
-    locals: Vec<LocalPointers>,
-}
-
-#[derive(Clone, Copy)]
-struct LocalPointers {
-    sums: *mut f32,
-    tile: *mut u32,
-    wide: *mut u32,
-    wide_scales: *mut RowScale,
-    left: *mut u32,
-    left_scales: *mut RowScale,
-    room: Room,
-}
-
-// SAFETY: plain memory; who may use which part when is the contract of `Member::run`.
-unsafe impl Send for Pointers {}
-// SAFETY: as above.
-unsafe impl Sync for Pointers {}
-
-impl Pointers {
-    pub(super) fn new(space: &mut EncoderSpace) -> Self {
-        let words = |buffer: &mut crate::scratch::Aligned| buffer.as_mut_ptr().cast::<u32>();
-        let local = |local: &mut super::Local| LocalPointers {
-            sums: local.sums.as_mut_ptr(),
-            tile: words(&mut local.tile),
-            wide: words(&mut local.wide),
-            wide_scales: local.wide_scales.as_mut_ptr(),
-            left: words(&mut local.left),
-            left_scales: local.left_scales.as_mut_ptr(),
-            room: Room {
-                keys: words(&mut local.keys),
-                values: words(&mut local.values),
-                queries: words(&mut local.queries),
-                scores: words(&mut local.scores),
-                probabilities: words(&mut local.probabilities),
-                context: words(&mut local.context),
-            },
-        };
-        Self {
-            x: space.x.as_mut_ptr(),
-            x_words: words(&mut space.x_words),
-            x_scales: space.x_scales.as_mut_ptr(),
-            qkv: words(&mut space.qkv).cast(),
-            context: words(&mut space.context),
-            sums: space.sums.as_mut_ptr(),
-            wide: words(&mut space.wide),
-            locals: space.locals.iter_mut().map(local).collect(),
-        }
-    }
-}
 
 /// A left operand: rows of words, and the scales of the rows if they are bytes.
 #[derive(Clone, Copy)]

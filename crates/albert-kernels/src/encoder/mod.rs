@@ -10,18 +10,19 @@
 mod attention;
 mod layer;
 mod linear;
+mod memory;
+mod plan;
 mod rows;
 mod team;
 
 use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::norm::LayerNorm;
-use crate::product::{
-    Precision, RowScale, STRIP, WeightData, Weights, quantise_weights, words_padded,
-};
-use crate::scratch::Aligned;
-use attention::Sizes;
-use layer::{Member, Pointers, ROWS_MAX, RowTile, STRIPS_AT_ONCE};
+use crate::product::{Precision, WeightData, Weights, quantise_weights};
+use layer::Member;
+pub use memory::EncoderSpace;
+use memory::Pointers;
+use plan::RowTile;
 use rows::COLUMNS;
 use std::sync::{Mutex, PoisonError};
 use team::Team;
@@ -92,38 +93,6 @@ pub struct Encoder {
     pub feed_forward: Vec<FeedForwardWeights>,
     /// For each application, in order, which halves it takes.
     pub applications: Vec<(usize, usize)>,
-}
-
-/// Memory that a run needs besides the weights; grows to the largest batch and is reused.
-#[derive(Default)]
-pub struct EncoderSpace {
-    /// Whose rows these are: padding between them is zeros, once and for all.
-    shape: Option<EncoderShape>,
-    x: Aligned,
-    x_words: Aligned,
-    x_scales: Vec<RowScale>,
-    qkv: Aligned,
-    context: Aligned,
-    sums: Aligned,
-    wide: Aligned,
-    locals: Vec<Local>,
-}
-
-/// Memory of one thread.
-#[derive(Default)]
-struct Local {
-    sums: Aligned,
-    tile: Aligned,
-    wide: Aligned,
-    left: Aligned,
-    wide_scales: Vec<RowScale>,
-    left_scales: Vec<RowScale>,
-    keys: Aligned,
-    values: Aligned,
-    queries: Aligned,
-    scores: Aligned,
-    probabilities: Aligned,
-    context: Aligned,
 }
 
 /// Intermediate columns that are rounded together, and that a block of tokens goes through at a
@@ -237,19 +206,6 @@ impl FeedForwardWeights {
     }
 }
 
-/// Makes a buffer at least `len` long; new memory is zeros.
-fn grow(buffer: &mut Aligned, len: usize) {
-    if buffer.len() < len {
-        *buffer = Aligned::zeros(len);
-    }
-}
-
-fn grow_scales(scales: &mut Vec<RowScale>, len: usize) {
-    if scales.len() < len {
-        scales.resize(len, RowScale::default());
-    }
-}
-
 impl Encoder {
     /// Numbers from one row of hidden states to the next.
     #[must_use]
@@ -325,63 +281,6 @@ impl Encoder {
             let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
             rayon::broadcast(|context| run(context.index()));
         }
-    }
-}
-
-impl EncoderSpace {
-    fn reserve(
-        &mut self,
-        encoder: &Encoder,
-        tile: RowTile,
-        tokens: usize,
-        longest: usize,
-        threads: usize,
-    ) {
-        let shape = &encoder.shape;
-        if self.shape != Some(*shape) {
-            *self = Self { shape: Some(*shape), ..Self::default() };
-        }
-        let (stride, precision) = (encoder.stride(), shape.precision);
-        let words = words_padded(precision, shape.hidden_size);
-        let wide = shape.intermediate_size.next_multiple_of(STRIP);
-        grow(&mut self.x, tokens * stride);
-        grow(&mut self.x_words, tokens * words);
-        grow_scales(&mut self.x_scales, tokens);
-        grow(&mut self.qkv, tokens * (3 * shape.hidden_size).next_multiple_of(STRIP));
-        grow(&mut self.context, tokens * stride.max(words));
-        if tile.splits_columns(tokens, threads) {
-            grow(&mut self.sums, tokens * stride);
-            grow(&mut self.wide, tokens * wide.max(words_padded(precision, wide)));
-        }
-        self.locals.resize_with(threads.max(self.locals.len()), Local::default);
-        let rows = ROWS_MAX.min(tokens);
-        for local in &mut self.locals[..threads] {
-            local.reserve(encoder, rows, longest);
-        }
-    }
-}
-
-impl Local {
-    fn reserve(&mut self, encoder: &Encoder, rows: usize, longest: usize) {
-        let shape = &encoder.shape;
-        let (stride, precision) = (encoder.stride(), shape.precision);
-        let projected = encoder.projection.as_ref().map_or(0, |map| map.whole().inputs);
-        let input = projected.max(shape.hidden_size).max(chunk(precision));
-        let widest = stride.max(chunk(precision)).max(projected.next_multiple_of(COLUMNS));
-        grow(&mut self.sums, rows * stride);
-        grow(&mut self.tile, rows.min(RowTile::MAX) * widest.max(STRIPS_AT_ONCE * STRIP));
-        grow(&mut self.wide, rows * words_padded(precision, chunk(precision)));
-        grow(&mut self.left, rows.min(RowTile::MAX) * words_padded(Precision::F32, input));
-        grow_scales(&mut self.wide_scales, rows);
-        grow_scales(&mut self.left_scales, rows.min(RowTile::MAX));
-        let head_size = shape.hidden_size / shape.heads;
-        let sizes = Sizes::new(layer::attention_precision(precision), head_size, longest);
-        grow(&mut self.keys, sizes.keys);
-        grow(&mut self.values, sizes.values);
-        grow(&mut self.queries, sizes.queries);
-        grow(&mut self.scores, sizes.scores);
-        grow(&mut self.probabilities, sizes.probabilities);
-        grow(&mut self.context, sizes.context);
     }
 }
 

@@ -1,0 +1,58 @@
+//! How work is cut: rows and strips of columns that go through a product together.
+
+use crate::isa::Isa;
+use crate::product::Precision;
+use std::ops::Range;
+
+/// Rows in a block, which a thread takes through a layer before the next.
+pub(super) const ROWS_MAX: usize = 256;
+
+/// Strips of a product that stay in the second-level cache while rows stream past.
+pub(super) const STRIPS_AT_ONCE: usize = 16;
+
+/// Rows that go through a product together, and few enough of them to split columns instead.
+#[derive(Clone, Copy)]
+pub(super) struct RowTile {
+    pub(super) rows: usize,
+    pub(super) block: usize,
+    /// Fewer rows than this for each thread are not worth splitting.
+    alone: usize,
+}
+
+impl RowTile {
+    pub(super) const MAX: usize = 32;
+
+    pub(super) fn new(isa: Isa) -> Self {
+        if isa.has_tiles() {
+            // Weights must come from the shared cache as seldom as possible.
+            Self { rows: 32, block: ROWS_MAX, alone: 128 }
+        } else {
+            let rows = isa.tile().0;
+            Self { rows, block: 4 * rows, alone: 2 * rows }
+        }
+    }
+
+    /// Whether the threads have columns, not rows, of their own.
+    pub(super) fn splits_columns(self, tokens: usize, threads: usize) -> bool {
+        threads > 1 && tokens < threads * self.alone
+    }
+}
+
+/// The precision of attention: products of bytes are not exact enough for scores.
+pub(super) fn attention_precision(precision: Precision) -> Precision {
+    if precision == Precision::Int8 { Precision::Bf16 } else { precision }
+}
+
+/// Part `index` of `count` of `0..len`.
+pub(super) fn part(len: usize, index: usize, count: usize) -> Range<usize> {
+    len * index / count..len * (index + 1) / count
+}
+
+/// A range cut into parts of at most `size`, as even as possible.
+pub(super) fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(size);
+    (0..count).map(move |i| {
+        let piece = part(range.len(), i, count);
+        range.start + piece.start..range.start + piece.end
+    })
+}
