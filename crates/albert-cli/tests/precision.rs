@@ -68,7 +68,7 @@ fn a_model_kept_as_bytes_is_used_as_one() {
     let sentence = work.fail("convert --from run/model --to small --precision int8");
     assert_names(&sentence, &["small", "not an empty directory"]);
     let sentence = work.fail("convert --from nowhere --to other");
-    assert_names(&sentence, &["nowhere", "not a directory"]);
+    assert_names(&sentence, &["nowhere", "does not exist"]);
 }
 
 #[test]
