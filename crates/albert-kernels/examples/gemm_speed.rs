@@ -4,7 +4,7 @@
 //! `cargo run --release -p albert-kernels --example gemm_speed`
 
 use albert_kernels::{
-    Activation, Epilogue, Isa, Matrix, PackedMatrix, Precision, gemm, gemm_packed, peak_operations,
+    Activation, Epilogue, Isa, Matrix, Precision, gemm, peak_operations,
 };
 use std::time::Instant;
 
@@ -42,8 +42,8 @@ fn main() {
     let threads = rayon::current_num_threads();
     println!("{} on {threads} threads; GFLOP/s and share of the peak", isa.name());
     println!(
-        "{:>16} {:>7} {:>12} {:>12} {:>12} {:>12} {:>12}",
-        "m x k x n", "peak", "NN", "NT", "TN", "packed", "NT+gelu+pre"
+        "{:>16} {:>7} {:>12} {:>12} {:>12} {:>12}",
+        "m x k x n", "peak", "NN", "NT", "TN", "NT+gelu+pre"
     );
     for (m, k, n) in SHAPES {
         let a: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 / 50.0 - 0.16).collect();
@@ -54,9 +54,8 @@ fn main() {
         let (nn_a, nn_b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
         let nt_b = Matrix::new(&b, n, k).transposed();
         let tn_a = Matrix::new(&a, k, m).transposed();
-        let packed = PackedMatrix::new(isa, nt_b);
         let mut peak = 0f64;
-        let mut rates = [0f64; 5];
+        let mut rates = [0f64; 4];
         for _ in 0..ROUNDS {
             peak = peak.max(peak_operations(isa, Precision::F32, 2_000_000));
             let e = Epilogue::default;
@@ -66,8 +65,6 @@ fn main() {
             rates[1] = rates[1].max(r);
             let r = best(flops, &mut || gemm(isa, tn_a, nn_b, &mut c, n, true, e()));
             rates[2] = rates[2].max(r);
-            let r = best(flops, &mut || gemm_packed(nn_a, &packed, &mut c, n, false, e()));
-            rates[3] = rates[3].max(r);
             let r = best(flops, &mut || {
                 let e = Epilogue {
                     bias: Some(&bias),
@@ -76,7 +73,7 @@ fn main() {
                 };
                 gemm(isa, nn_a, nt_b, &mut c, n, false, e);
             });
-            rates[4] = rates[4].max(r);
+            rates[3] = rates[3].max(r);
         }
         let cells: Vec<String> =
             rates.iter().map(|r| format!("{:>6.0} {:>3.0} %", r / 1e9, 100.0 * r / peak)).collect();

@@ -41,7 +41,7 @@ pub use encoder::{
     AttentionWeights, Encoder, EncoderShape, EncoderSpace, FeedForwardWeights, LinearMap,
     PackedLinear,
 };
-pub use gemm::{Epilogue, Matrix, PackedMatrix, gemm, gemm_packed, gemm_serial};
+pub use gemm::{Epilogue, Matrix, gemm, gemm_serial};
 pub use isa::{ISA_VARIABLE, Isa};
 pub use linear::{linear, linear_backward_input, linear_backward_params};
 pub use map::ReadOnlyMap;

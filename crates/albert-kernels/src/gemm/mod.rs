@@ -14,7 +14,7 @@ pub(crate) use pack::{Strips, a_strip_stride, pack};
 use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::parallel::{self, Shared};
-use crate::scratch::{Aligned, scratch};
+use crate::scratch::scratch;
 use block::Finish;
 use std::ops::Range;
 
@@ -113,42 +113,6 @@ pub struct Epilogue<'a> {
     pub pre: Option<&'a mut [f32]>,
 }
 
-/// The right operand of a product, packed once for many products: constant weights.
-pub struct PackedMatrix {
-    isa: Isa,
-    rows: usize,
-    cols: usize,
-    strips: Aligned,
-}
-
-impl PackedMatrix {
-    /// Packs `b` for products on `isa`.
-    #[must_use]
-    pub fn new(isa: Isa, b: Matrix<'_>) -> Self {
-        let mut strips = Aligned::zeros(b.cols.next_multiple_of(isa.tile().1) * b.rows);
-        pack_b(isa, b, &mut strips, true);
-        Self { isa, rows: b.rows, cols: b.cols, strips }
-    }
-
-    /// Rows of the matrix: the depth of its products.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Columns of the matrix, and of its products.
-    #[must_use]
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-}
-
-impl std::fmt::Debug for PackedMatrix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackedMatrix({} x {}, {})", self.rows, self.cols, self.isa.name())
-    }
-}
-
 /// `C = A B`, or `C = C + A B` when `accumulate`, then the epilogue; on all threads of the
 /// current pool. C is row-major with rows `c_stride` apart; what lies between them is kept.
 ///
@@ -166,7 +130,8 @@ pub fn gemm(
     accumulate: bool,
     epilogue: Epilogue<'_>,
 ) {
-    let threads = threads_for(a.rows * b.cols * b.rows);
+    let is_small = a.rows * b.cols * b.rows < SERIAL_BELOW;
+    let threads = if is_small { 1 } else { rayon::current_num_threads() };
     product(isa, a, b, Output::new(a.rows, b.cols, c, c_stride, accumulate, epilogue), threads);
 }
 
@@ -181,24 +146,6 @@ pub fn gemm_serial(
     epilogue: Epilogue<'_>,
 ) {
     product(isa, a, b, Output::new(a.rows, b.cols, c, c_stride, accumulate, epilogue), 1);
-}
-
-/// [`gemm`] with a B packed before; the same bits.
-pub fn gemm_packed(
-    a: Matrix<'_>,
-    b: &PackedMatrix,
-    c: &mut [f32],
-    c_stride: usize,
-    accumulate: bool,
-    epilogue: Epilogue<'_>,
-) {
-    assert_eq!(a.cols, b.rows, "A has as many columns as B has rows");
-    let output = Output::new(a.rows, b.cols, c, c_stride, accumulate, epilogue);
-    multiply(b.isa, a, &b.strips, 0..b.cols, &output, threads_for(a.rows * b.cols * b.rows));
-}
-
-fn threads_for(multiply_adds: usize) -> usize {
-    if multiply_adds < SERIAL_BELOW { 1 } else { rayon::current_num_threads() }
 }
 
 /// C and the epilogue, shared by the tasks of one product.

@@ -2,7 +2,7 @@
 
 use crate::compare::{assert_close, assert_same_on_any_threads, exact, numbers};
 use albert_kernels::{
-    Activation, Epilogue, Isa, Matrix, PackedMatrix, activate, gemm, gemm_packed, gemm_serial,
+    Activation, Epilogue, Isa, Matrix, activate, gemm, gemm_serial,
     linear, linear_backward_input, linear_backward_params,
 };
 
@@ -62,16 +62,6 @@ fn products_of_every_layout() {
                 let mut serial = vec![f32::NAN; m * n];
                 gemm_serial(isa, a, b, &mut serial, n, false, Epilogue::default());
                 assert_eq!(c, serial);
-                let mut packed = vec![f32::NAN; m * n];
-                gemm_packed(
-                    a,
-                    &PackedMatrix::new(isa, b),
-                    &mut packed,
-                    n,
-                    false,
-                    Epilogue::default(),
-                );
-                assert_eq!(c, packed);
             }
         }
     }
