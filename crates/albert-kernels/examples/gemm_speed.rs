@@ -3,9 +3,7 @@
 //!
 //! `cargo run --release -p albert-kernels --example gemm_speed`
 
-use albert_kernels::{
-    Activation, Epilogue, Isa, Matrix, Precision, gemm, peak_operations,
-};
+use albert_kernels::{Activation, Epilogue, Isa, Matrix, Precision, gemm, peak_operations};
 use std::time::Instant;
 
 /// m, k, n of `C[m, n] = A[m, k] B[k, n]`.

@@ -443,8 +443,6 @@ impl Member<'_> {
         let precision = self.precision();
         let (local, stride) = (self.local(), self.encoder.stride());
         let width = chunk(precision) / STRIP;
-        // A row of bytes has one scale for the whole chunk.
-        let up_at_once = if precision == Precision::Int8 { width } else { STRIPS_AT_ONCE };
         for (index, down) in f.down.parts.iter().enumerate() {
             let strips = index * width..f.up.whole().strips().min((index + 1) * width);
             let target = Target {
@@ -456,13 +454,8 @@ impl Member<'_> {
             let left = Left { words: local.wide, stride: down.depth, scales: local.wide_scales };
             // SAFETY: the local buffers have room for a block of rows of a chunk; `sums` too.
             unsafe {
-                for some in pieces(strips.clone(), up_at_once) {
-                    let words = (some.start - strips.start) * STRIP / precision.per_word();
-                    let target = Target { words: target.words.add(words), ..target };
-                    for tile in pieces(rows.clone(), self.tile.rows) {
-                        let first = tile.start - rows.start;
-                        self.up(f, tile, some.clone(), target, first);
-                    }
+                for tile in pieces(rows.clone(), self.tile.rows) {
+                    self.up(f, tile.clone(), strips.clone(), target, tile.start - rows.start);
                 }
                 for some in pieces(0..down.strips(), STRIPS_AT_ONCE) {
                     for tile in pieces(0..rows.len(), self.tile.rows) {

@@ -2,8 +2,8 @@
 
 use crate::compare::{assert_close, assert_same_on_any_threads, exact, numbers};
 use albert_kernels::{
-    Activation, Epilogue, Isa, Matrix, activate, gemm, gemm_serial,
-    linear, linear_backward_input, linear_backward_params,
+    Activation, Epilogue, Isa, Matrix, activate, gemm, gemm_serial, linear, linear_backward_input,
+    linear_backward_params,
 };
 
 const SHAPES: [(usize, usize, usize); 14] = [
