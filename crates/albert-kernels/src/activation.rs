@@ -65,7 +65,7 @@ const QUICK_TANH: [f32; 8] = [
 
 /// As [`lanes`], without exponential or division, for results that are rounded to bf16 or bytes.
 ///
-/// Largest absolute error: GeluErf 1.4e-4, GeluTanh 8e-5; the others as [`lanes`].
+/// Largest absolute error: GeluErf 1.4e-4, GeluTanh 9e-5; the others as [`lanes`].
 #[inline(always)]
 pub(crate) fn quick<S: Simd>(s: S, kind: Activation, x: S::F) -> S::F {
     match kind {
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn quick_errors_are_as_stated() {
         let x: Vec<f32> = (-40_000..=40_000).map(|i| i as f32 / 3000.0).collect();
-        let cases = [(Activation::GeluErf, 1.4e-4), (Activation::GeluTanh, 8e-5)];
+        let cases = [(Activation::GeluErf, 1.4e-4), (Activation::GeluTanh, 9e-5)];
         for isa in Isa::available_f32() {
             for (kind, limit) in cases {
                 let (mut exact, mut quick) = (x.clone(), x.clone());
