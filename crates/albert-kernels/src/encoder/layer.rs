@@ -2,7 +2,7 @@
 
 use super::attention::Head;
 use super::memory::{LocalPointers, Pointers};
-use super::plan::{RowTile, STRIPS_AT_ONCE, attention_precision, part, pieces};
+use super::plan::{RowTile, attention_precision, part, pieces, strips_at_once};
 use super::rows::{Accumulate, Activated, Convert, ResidualNorm, Sums, Target};
 use super::team::Team;
 use super::{AttentionWeights, Encoder, FeedForwardWeights, Norm, PackedLinear, chunk};
@@ -227,7 +227,7 @@ impl Member<'_> {
                 std::ptr::copy_nonoverlapping(from, to, width);
             }
             let left = self.convert_rows(rows, (padded, padded), tile.len(), weights.precision);
-            for strips in pieces(0..weights.strips(), STRIPS_AT_ONCE) {
+            for strips in pieces(0..weights.strips(), strips_at_once(weights)) {
                 let columns = strips.start * STRIP..strips.end * STRIP;
                 let sums = self.sums(weights, left, tile.len(), strips);
                 self.isa.run(Activated {
@@ -273,7 +273,7 @@ impl Member<'_> {
         let strips = strips.start..strips.end.min(weights.strips());
         let precision = attention_precision(self.precision());
         let stride = weights.strips() * STRIP / precision.per_word();
-        for some in pieces(strips, STRIPS_AT_ONCE) {
+        for some in pieces(strips, strips_at_once(weights)) {
             let columns = some.start * STRIP..some.end * STRIP;
             for tile in pieces(rows.clone(), self.tile.rows) {
                 let words = self.pointers.qkv.cast::<u32>().wrapping_add(tile.start * stride);
@@ -364,7 +364,7 @@ impl Member<'_> {
         let (weights, stride) = (a.output.whole(), self.encoder.stride());
         let strips = strips.start..strips.end.min(weights.strips());
         let context_stride = self.context_stride();
-        for some in pieces(strips, STRIPS_AT_ONCE) {
+        for some in pieces(strips, strips_at_once(weights)) {
             for tile in pieces(rows.clone(), self.tile.rows) {
                 let words = self.pointers.context.wrapping_add(tile.start * context_stride);
                 // SAFETY: the context is complete; the target is this member's.
@@ -443,6 +443,11 @@ impl Member<'_> {
         let precision = self.precision();
         let (local, stride) = (self.local(), self.encoder.stride());
         let width = chunk(precision) / STRIP;
+        let up_at_once = match precision {
+            // A row of bytes has one scale for the whole chunk.
+            Precision::Int8 => width,
+            _ => strips_at_once(f.up.whole()),
+        };
         for (index, down) in f.down.parts.iter().enumerate() {
             let strips = index * width..f.up.whole().strips().min((index + 1) * width);
             let target = Target {
@@ -454,10 +459,15 @@ impl Member<'_> {
             let left = Left { words: local.wide, stride: down.depth, scales: local.wide_scales };
             // SAFETY: the local buffers have room for a block of rows of a chunk; `sums` too.
             unsafe {
-                for tile in pieces(rows.clone(), self.tile.rows) {
-                    self.up(f, tile.clone(), strips.clone(), target, tile.start - rows.start);
+                for some in pieces(strips.clone(), up_at_once) {
+                    let words = (some.start - strips.start) * STRIP / precision.per_word();
+                    let target = Target { words: target.words.add(words), ..target };
+                    for tile in pieces(rows.clone(), self.tile.rows) {
+                        let first = tile.start - rows.start;
+                        self.up(f, tile, some.clone(), target, first);
+                    }
                 }
-                for some in pieces(0..down.strips(), STRIPS_AT_ONCE) {
+                for some in pieces(0..down.strips(), strips_at_once(down)) {
                     for tile in pieces(0..rows.len(), self.tile.rows) {
                         let to = sums.add(tile.start * stride + some.start * STRIP);
                         let left = left.from(tile.start);
@@ -504,7 +514,7 @@ impl Member<'_> {
     /// As for `run`.
     unsafe fn up_columns(&self, f: &FeedForwardWeights, tokens: usize, strips: Range<usize>) {
         let (precision, stride) = self.wide_shape();
-        for some in pieces(strips, STRIPS_AT_ONCE) {
+        for some in pieces(strips, strips_at_once(f.up.whole())) {
             let offset = some.start * STRIP / precision.per_word();
             let target = Target {
                 words: self.pointers.wide.wrapping_add(offset),
@@ -553,7 +563,7 @@ impl Member<'_> {
                     } else {
                         Left { words, stride: wide_stride, scales: std::ptr::null() }
                     };
-                    for some in pieces(strips.clone(), STRIPS_AT_ONCE) {
+                    for some in pieces(strips.clone(), strips_at_once(down)) {
                         let sums = self.pointers.sums;
                         let to = sums.add(tile.start * stride + some.start * STRIP);
                         self.add_product(down, left, tile.len(), some, to, index > 0);

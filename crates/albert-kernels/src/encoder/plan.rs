@@ -1,14 +1,23 @@
 //! How work is cut: rows and strips of columns that go through a product together.
 
 use crate::isa::Isa;
-use crate::product::Precision;
+use crate::product::{Precision, STRIP, Weights};
 use std::ops::Range;
 
 /// Rows in a block, which a thread takes through a layer before the next.
 pub(super) const ROWS_MAX: usize = 256;
 
-/// Strips of a product that stay in the second-level cache while rows stream past.
+/// Strips of a product that go past its rows at a time, at most.
 pub(super) const STRIPS_AT_ONCE: usize = 16;
+
+/// Bytes of them, which stay in the second-level cache while rows stream past.
+const STRIPS_BYTES: usize = 384 << 10;
+
+/// How many strips go past the rows at a time: an even number, as products take two together.
+pub(super) fn strips_at_once(weights: &Weights) -> usize {
+    let strip_bytes = 4 * weights.depth * STRIP;
+    (STRIPS_BYTES / strip_bytes / 2 * 2).clamp(2, STRIPS_AT_ONCE)
+}
 
 /// Rows that go through a product together, and few enough of them to split columns instead.
 #[derive(Clone, Copy)]
