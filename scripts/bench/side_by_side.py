@@ -1,4 +1,4 @@
-"""ALBERT-base in float32, this project and PyTorch in turn on the same machine.
+"""Training ALBERT-base in float32, this project and PyTorch in turn on the same machine.
 
     cargo build --release -p albert --example speed
     python side_by_side.py [--rounds 5] [--shape 8x128]
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 # What PyTorch's best is called: `training-masked` predicts the masked positions only, as we do.
-TASKS = {"inference": "inference", "training": "training-masked"}
+TASKS = {"training": "training-masked"}
 
 
 def rates(command: list[str]) -> dict[str, float]:

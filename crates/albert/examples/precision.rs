@@ -15,7 +15,7 @@ use albert::backend::{Backend as _, Cpu, Linear, Precision, Reference, Span};
 use albert::checkpoint;
 use albert::config::ModelConfig;
 use albert::model::{
-    Batch, Heads, InferenceModel, InferenceSpace, Layout, Model, Network, Start, Workspace,
+    Batch, InferenceModel, InferenceSpace, Layout, Model, Network, Parts, Start, Workspace,
 };
 use albert::random::Seed;
 use albert::tokenizer::{InputOptions, Tokenizer};
@@ -82,9 +82,9 @@ fn report(
     batches: &[Batch],
     truth: &[Vec<f64>],
 ) -> albert::Result<()> {
-    let heads = Heads { pooler: false, masked_words: false, sentence: false };
+    let parts = Parts { pooler: false, masked_words: false, sentence_order: false };
     let hidden = model.config().hidden_size;
-    let model = InferenceModel::new(cpu, model.config().clone(), precision, heads, model)?;
+    let model = InferenceModel::new(cpu, model.config().clone(), precision, parts, model)?;
     let mut space = InferenceSpace::default();
     let mut errors = Vec::new();
     for (batch, truth) in batches.iter().zip(truth) {

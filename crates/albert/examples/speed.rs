@@ -1,5 +1,5 @@
-//! Tokens per second of inference (encoder and pooler) and of training (forward, backward,
-//! AdamW; 15 % of the tokens masked), on random ids.
+//! Tokens per second of training (forward, backward, AdamW; 15 % of the tokens masked), on random
+//! ids. Inference is measured by `albert bench`.
 //!
 //! ```text
 //! cargo run --release -p albert --example speed -- base 8x128 5
@@ -29,14 +29,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (batch, targets) = random_batch(model.config(), sequences, tokens)?;
     let mut space = Workspace::new(&model);
 
-    report(
-        "inference",
-        shape,
-        &batch,
-        median(runs, || {
-            model.sentence_order(&batch, &mut space);
-        }),
-    );
     let (mut gradients, mut state) = (model.zero_gradients(), OptimizerState::new(&model));
     let scales =
         Scales { masked: 1.0 / targets.masked_rows.len() as f64, sentence: 1.0 / sequences as f64 };

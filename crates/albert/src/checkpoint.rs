@@ -12,6 +12,7 @@ use albert_kernels::ReadOnlyMap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
+pub use crate::model::Parts;
 pub use int8::save_int8;
 
 use crate::backend::{Cpu, Precision, Span};
@@ -19,7 +20,7 @@ use crate::config::{Family, ModelConfig};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{
-    Heads, InferenceModel, Int8Rows, Layout, Model, Parameter, Start, Weights, append_initial,
+    InferenceModel, Int8Rows, Layout, Model, Parameter, Start, Weights, append_initial,
 };
 use crate::random::Seed;
 
@@ -33,21 +34,10 @@ pub const CONFIG_FILE: &str = "config.json";
 pub struct Loaded {
     /// The model.
     pub model: Model,
-    /// Which of the parts that a checkpoint may lack are there.
+    /// Which of the parts that a checkpoint may lack are there; the others have initial values.
     pub parts: Parts,
     /// One sentence per key or tensor that was not understood.
     pub warnings: Vec<String>,
-}
-
-/// The parts of a model that a checkpoint may lack. The values of a missing part are initial ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// The pooler.
-    pub pooler: bool,
-    /// The masked-word head.
-    pub masked_words: bool,
-    /// The sentence-order (BERT: next-sentence) head.
-    pub sentence_order: bool,
 }
 
 /// Reads the model in `directory`.
@@ -111,21 +101,18 @@ pub fn load_for_inference(
     let tensors = Tensors::parse(&path, &bytes)?;
     let layout = Layout::new(&parsed.config);
     tensors.check_size(&layout)?;
-    let is_there = |parameter: &&Parameter| tensors.find(parameter.name()).is_none();
-    let absent: Vec<&Parameter> = layout.parameters.iter().filter(is_there).collect();
+    let is_absent = |parameter: &&Parameter| tensors.find(parameter.name()).is_none();
+    let absent: Vec<&Parameter> = layout.parameters.iter().filter(is_absent).collect();
     let parts = present_parts(&path, &layout, &absent)?;
     let mut warnings = parsed.warnings;
     warnings.extend(tensors.unexpected(parsed.config.family, &layout)?);
     let weights = FileWeights { tensors: &tensors, layout: &layout };
-    let is_int8 = weights.bytes(layout.attention[0].qkv.weight)?.is_some();
+    let is_int8 = weights
+        .parameters(layout.attention[0].qkv.weight)
+        .all(|parameter| tensors.is_int8(parameter));
     let own = if is_int8 { Precision::Int8 } else { backend.best_precision() };
-    let heads = Heads {
-        pooler: parts.pooler,
-        masked_words: parts.masked_words,
-        sentence: parts.sentence_order,
-    };
     let precision = precision.unwrap_or(own);
-    let model = InferenceModel::new(backend, parsed.config, precision, heads, &weights)?;
+    let model = InferenceModel::new(backend, parsed.config, precision, parts, &weights)?;
     Ok(LoadedForInference { model, warnings })
 }
 
@@ -162,14 +149,6 @@ impl Weights for FileWeights<'_> {
             scales.extend(of_rows);
         }
         Ok(Some((bytes, scales)))
-    }
-}
-
-impl Parts {
-    /// Whether nothing is missing.
-    #[must_use]
-    pub fn is_whole(self) -> bool {
-        self.pooler && self.masked_words && self.sentence_order
     }
 }
 

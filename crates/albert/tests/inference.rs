@@ -7,14 +7,14 @@ use albert::backend::{Cpu, Precision, Reference};
 use albert::checkpoint;
 use albert::config::{Activation, ModelConfig, Sharing};
 use albert::model::{
-    Batch, Heads, InferenceModel, InferenceSpace, Model, Network, Outputs, Start, Workspace,
+    Batch, InferenceModel, InferenceSpace, Model, Network, Outputs, Parts, Start, Workspace,
 };
 use albert::random::Seed;
 use albert_kernels::Isa;
 use common::relative_error;
 use rand::RngExt;
 
-const ALL: Heads = Heads { pooler: true, masked_words: true, sentence: true };
+const ALL: Parts = Parts { pooler: true, masked_words: true, sentence_order: true };
 
 /// Odd sizes everywhere: no width is a multiple of any vector, nor a head of a word.
 fn odd() -> ModelConfig {
@@ -74,12 +74,15 @@ fn check(config: &ModelConfig) {
     let truth = reference(config);
     for isa in Isa::available() {
         for (precision, limit) in
-            [(Precision::F32, 1e-5), (Precision::Bf16, 3e-2), (Precision::Int8, 6e-2)]
+            [(Precision::F32, 1e-6), (Precision::Bf16, 1e-2), (Precision::Int8, 2e-2)]
         {
             let model = inference(isa, config, precision);
             let got = model.forward(&batch(config), &mut InferenceSpace::default());
             for (what, error) in errors(&got, &truth) {
                 let name = precision.name();
+                if std::env::var_os("SHOW_ERRORS").is_some() {
+                    println!("{what} in {name} on {}: {error:.1e}", isa.name());
+                }
                 assert!(error <= limit, "{what} in {name} on {}: {error:e}", isa.name());
                 // A precision that is not used would be as exact as f32.
                 assert!(precision == Precision::F32 || error > 1e-5, "{what} in {name}: {error:e}");
@@ -151,7 +154,7 @@ fn a_model_kept_as_bytes_is_small_and_loads_again() {
     let again = checkpoint::load(small.path(), cpu.clone()).unwrap();
     assert!(again.parts.is_whole() && again.warnings.is_empty());
     let wide = checkpoint::load_for_inference(small.path(), &cpu, Some(Precision::F32)).unwrap();
-    let limits = [(&loaded.model, 6e-2), (&wide.model, 4e-2)];
+    let limits = [(&loaded.model, 3e-2), (&wide.model, 2e-2)];
     for (model, limit) in limits {
         for (what, error) in errors(&model.forward(&batch, &mut space), &truth) {
             assert!(error < limit, "{what} in {}: {error:e}", model.precision().name());

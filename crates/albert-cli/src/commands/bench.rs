@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use albert::backend::{Cpu, Precision};
 use albert::config::ModelConfig;
-use albert::model::{Batch, Heads, InferenceModel, InferenceSpace, Model, Start};
-use albert::predict::Predictor;
+use albert::model::{Batch, InferenceModel, InferenceSpace, Model, Parts, Start};
 use albert::random::Seed;
+use albert::tokenizer::{InputOptions, Tokenizer, Truncation};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
@@ -132,7 +132,7 @@ impl Arguments {
         let mut titled = self.json;
         for precision in precisions {
             let model = self.load(&backend, precision, &mut weights)?;
-            let loads = self.loads(&model, &backend)?;
+            let loads = self.loads(&model)?;
             if !titled {
                 self.title(&mut out, &backend)?;
                 titled = true;
@@ -174,7 +174,7 @@ impl Arguments {
         if let Some(directory) = &self.model {
             let loaded =
                 albert::checkpoint::load_for_inference(directory, backend, Some(precision))?;
-            if !loaded.model.heads().pooler {
+            if !loaded.model.parts().pooler {
                 bail!("{} has no pooler, which is measured with the encoder", directory.display());
             }
             return Ok(loaded.model);
@@ -185,15 +185,16 @@ impl Arguments {
             *weights = Some(Model::initialised(backend.clone(), config, start));
         }
         let source = weights.as_ref().expect("made above");
-        let heads = Heads { pooler: true, masked_words: false, sentence: false };
-        Ok(InferenceModel::new(backend, source.config().clone(), precision, heads, source)?)
+        let parts = Parts { pooler: true, masked_words: false, sentence_order: false };
+        Ok(InferenceModel::new(backend, source.config().clone(), precision, parts, source)?)
     }
 
-    fn loads(&self, model: &InferenceModel, backend: &Cpu) -> Result<Vec<Load>> {
+    fn loads(&self, model: &InferenceModel) -> Result<Vec<Load>> {
         let mut loads = Vec::new();
         if let (Some(file), Some(directory)) = (&self.mixed, &self.model) {
-            let tokenizer = Predictor::load(directory, backend, None)?.0;
-            loads.push(Load { name: "mixed".into(), batches: mixed(&tokenizer, file)? });
+            let tokenizer = Tokenizer::load(directory)?;
+            let batches = mixed(&tokenizer, model.config(), file)?;
+            loads.push(Load { name: "mixed".into(), batches });
         }
         let default = ["1x16", "1x128", "8x128", "32x128", "4x512"];
         let shapes = match &self.shape[..] {
@@ -247,7 +248,16 @@ impl Arguments {
 }
 
 /// The texts of a file in batches, in their order.
-fn mixed(predictor: &Predictor, file: &std::path::Path) -> Result<Vec<Batch>> {
+fn mixed(
+    tokenizer: &Tokenizer,
+    config: &ModelConfig,
+    file: &std::path::Path,
+) -> Result<Vec<Batch>> {
+    let options = InputOptions {
+        max_length: Some(config.max_position_embeddings),
+        truncation: Truncation::LongestFirst,
+        ..InputOptions::default()
+    };
     let mut batches = vec![Batch::new()];
     for text in lines(file) {
         let text = text?;
@@ -255,13 +265,13 @@ fn mixed(predictor: &Predictor, file: &std::path::Path) -> Result<Vec<Batch>> {
             Some((first, second)) => (first, Some(second)),
             None => (text.text.as_str(), None),
         };
-        let encoding = predictor.encode_cut(first, second)?;
+        let encoding = tokenizer.encode_input(first, second, &options)?;
         if batches.last().is_none_or(|batch| batch.sequences() == MIXED_BATCH) {
             batches.push(Batch::new());
         }
         let batch = batches.last_mut().expect("there is one");
         batch
-            .push(predictor.model().config(), &encoding.ids, &encoding.type_ids)
+            .push(config, &encoding.ids, &encoding.type_ids)
             .with_context(|| text.place.clone())?;
     }
     if batches[0].tokens() == 0 {

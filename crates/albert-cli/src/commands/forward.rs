@@ -104,13 +104,13 @@ fn compute(
 ) -> Vec<Tensor> {
     let (config, tokens) = (model.config(), batch.tokens());
     let outputs = model.forward(batch, space);
-    let heads = model.heads();
-    let order = heads.pooler && heads.sentence;
+    let parts = model.parts();
+    let order = parts.pooler && parts.sentence_order;
     let tensors = [
         (true, "last_hidden_state", outputs.last_hidden_state, vec![tokens, config.hidden_size]),
-        (heads.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
+        (parts.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
         (
-            heads.masked_words,
+            parts.masked_words,
             "prediction_logits",
             outputs.prediction_logits,
             vec![tokens, config.vocab_size],

@@ -2,7 +2,7 @@
 
 use super::attention::Head;
 use super::memory::{LocalPointers, Pointers};
-use super::plan::{RowTile, attention_precision, part, pieces, strips_at_once};
+use super::plan::{RowTile, part, pieces, strips_at_once};
 use super::rows::{Accumulate, Activated, Convert, ResidualNorm, Sums, Target};
 use super::team::Team;
 use super::{AttentionWeights, Encoder, FeedForwardWeights, Norm, PackedLinear, chunk};
@@ -271,7 +271,7 @@ impl Member<'_> {
     unsafe fn qkv(&self, a: &AttentionWeights, rows: Range<usize>, strips: Range<usize>) {
         let weights = a.qkv.whole();
         let strips = strips.start..strips.end.min(weights.strips());
-        let precision = attention_precision(self.precision());
+        let precision = self.precision().wider();
         let stride = weights.strips() * STRIP / precision.per_word();
         for some in pieces(strips, strips_at_once(weights)) {
             let columns = some.start * STRIP..some.end * STRIP;
@@ -301,7 +301,7 @@ impl Member<'_> {
     unsafe fn attend(&self, depth: usize) {
         let shape = &self.encoder.shape;
         let (hidden, heads) = (shape.hidden_size, shape.heads);
-        let precision = attention_precision(shape.precision);
+        let precision = shape.precision.wider();
         let context = match shape.precision {
             Precision::Bf16 => Precision::Bf16,
             _ => Precision::F32,

@@ -1,7 +1,7 @@
 //! The memory of a run: what the team shares and what each thread has, sized once per shape.
 
 use super::attention::{Room, Sizes};
-use super::plan::{ROWS_MAX, RowTile, STRIPS_AT_ONCE, attention_precision};
+use super::plan::{ROWS_MAX, RowTile, STRIPS_AT_ONCE};
 use super::rows::COLUMNS;
 use super::{Encoder, EncoderShape, chunk};
 use crate::product::{Precision, RowScale, STRIP, words_padded};
@@ -99,7 +99,7 @@ impl Local {
         grow_scales(&mut self.wide_scales, rows);
         grow_scales(&mut self.left_scales, rows.min(RowTile::MAX));
         let head_size = shape.hidden_size / shape.heads;
-        let sizes = Sizes::new(attention_precision(precision), head_size, longest);
+        let sizes = Sizes::new(precision.wider(), head_size, longest);
         grow(&mut self.keys, sizes.keys);
         grow(&mut self.values, sizes.values);
         grow(&mut self.queries, sizes.queries);

@@ -1,7 +1,7 @@
 //! How work is cut: rows and strips of columns that go through a product together.
 
 use crate::isa::Isa;
-use crate::product::{Precision, STRIP, Weights};
+use crate::product::{STRIP, Weights};
 use std::ops::Range;
 
 /// Rows in a block, which a thread takes through a layer before the next.
@@ -45,11 +45,6 @@ impl RowTile {
     pub(super) fn splits_columns(self, tokens: usize, threads: usize) -> bool {
         threads > 1 && tokens < threads * self.alone
     }
-}
-
-/// The precision of attention: products of bytes are not exact enough for scores.
-pub(super) fn attention_precision(precision: Precision) -> Precision {
-    if precision == Precision::Int8 { Precision::Bf16 } else { precision }
 }
 
 /// Part `index` of `count` of `0..len`.

@@ -61,6 +61,12 @@ impl Precision {
         }
     }
 
+    /// What is multiplied where bytes are not exact enough, beside products of this precision.
+    #[must_use]
+    pub fn wider(self) -> Self {
+        if self == Self::Int8 { Self::Bf16 } else { self }
+    }
+
     /// The name a user writes.
     #[must_use]
     pub fn name(self) -> &'static str {

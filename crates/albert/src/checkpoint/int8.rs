@@ -19,6 +19,11 @@ use crate::model::{Int8Rows, Layout, Model, Parameter};
 pub(super) const SCALE: &str = ".scale";
 
 impl Tensors<'_> {
+    /// Whether `parameter` is kept as bytes.
+    pub(super) fn is_int8(&self, parameter: &Parameter) -> bool {
+        self.find(parameter.name()).is_some_and(|view| view.dtype() == Dtype::I8)
+    }
+
     /// The bytes of `parameter` and the scales of its rows, if it is kept so.
     pub(super) fn int8(&self, parameter: &Parameter) -> Result<Option<Int8Rows>> {
         let name = parameter.name();

@@ -114,15 +114,23 @@ pub struct InferenceModel {
     sentence: Option<PackedLinear>,
 }
 
-/// The heads a model is given; those it is not have no tensors in its file.
+/// The parts of a model that a checkpoint may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
+pub struct Parts {
     /// The pooler.
     pub pooler: bool,
     /// The masked-word head.
     pub masked_words: bool,
     /// The sentence-order (BERT: next-sentence) head.
-    pub sentence: bool,
+    pub sentence_order: bool,
+}
+
+impl Parts {
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.pooler && self.masked_words && self.sentence_order
+    }
 }
 
 /// Memory that a run needs besides the weights; grows to the largest batch and is reused.
@@ -142,15 +150,11 @@ impl InferenceModel {
         backend: &Cpu,
         config: ModelConfig,
         precision: Precision,
-        heads: Heads,
+        parts: Parts,
         weights: &dyn Weights,
     ) -> Result<Self> {
         let layout = Layout::new(&config);
-        // Heads have few rows, and the projection the exact embeddings: bytes would save nothing.
-        let wide = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
-        let linear = |linear: &Linear| -> Result<PackedLinear> {
-            Ok(PackedLinear::new(wide, LinearValues::read(weights, linear, wide)?.view()))
-        };
+        let linear = |linear: &Linear| packed(weights, linear, precision);
         let tables = &layout.embeddings;
         let masked_words = || -> Result<MaskedWords> {
             Ok(MaskedWords {
@@ -169,9 +173,9 @@ impl InferenceModel {
             ],
             embedding_norm: NormValues::read(weights, &layout.embedding_norm)?,
             encoder: encoder(&config, &layout, precision, weights)?,
-            pooler: heads.pooler.then(|| linear(&layout.pooler)).transpose()?,
-            masked_words: heads.masked_words.then(masked_words).transpose()?,
-            sentence: heads.sentence.then(|| linear(&layout.sentence)).transpose()?,
+            pooler: parts.pooler.then(|| linear(&layout.pooler)).transpose()?,
+            masked_words: parts.masked_words.then(masked_words).transpose()?,
+            sentence: parts.sentence_order.then(|| linear(&layout.sentence)).transpose()?,
             config,
             precision,
         })
@@ -189,13 +193,13 @@ impl InferenceModel {
         self.precision
     }
 
-    /// Which heads there are.
+    /// Which parts there are.
     #[must_use]
-    pub fn heads(&self) -> Heads {
-        Heads {
+    pub fn parts(&self) -> Parts {
+        Parts {
             pooler: self.pooler.is_some(),
             masked_words: self.masked_words.is_some(),
-            sentence: self.sentence.is_some(),
+            sentence_order: self.sentence.is_some(),
         }
     }
 
@@ -273,10 +277,8 @@ impl InferenceModel {
         let mut normed = vec![0.0; activated.len()];
         kernels::layer_norm(self.isa, head.norm.view(), &activated, &mut normed, None);
         let decoder = head.decoder.get_or_init(|| {
-            let precision =
-                if self.precision == Precision::F32 { Precision::F32 } else { Precision::Bf16 };
             let weight = WeightData::F32(&self.tables[0]);
-            PackedLinear::new(precision, LinearMap { weight, bias: &head.bias })
+            PackedLinear::new(self.precision.wider(), LinearMap { weight, bias: &head.bias })
         });
         let mut logits = vec![0.0; rows.len() * self.config.vocab_size];
         decoder.apply(self.isa, &normed, Kernel::Identity, &mut logits);
@@ -324,6 +326,13 @@ fn gather(x: &[f32], stride: usize, width: usize, rows: impl Iterator<Item = usi
     rows.flat_map(|row| &x[row * stride..row * stride + width]).copied().collect()
 }
 
+/// A linear map outside of the layers. Heads have few rows, and the projection the exact
+/// embeddings: bytes would save nothing.
+fn packed(weights: &dyn Weights, linear: &Linear, precision: Precision) -> Result<PackedLinear> {
+    let wide = precision.wider();
+    Ok(PackedLinear::new(wide, LinearValues::read(weights, linear, wide)?.view()))
+}
+
 fn encoder(
     config: &ModelConfig,
     layout: &Layout,
@@ -349,10 +358,7 @@ fn encoder(
         let norm = NormValues::read(weights, &block.norm)?;
         Ok(FeedForwardWeights::new(&shape, up.view(), down.view(), norm.view()))
     };
-    let projection = |linear: &Linear| -> Result<PackedLinear> {
-        let wide = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
-        Ok(PackedLinear::new(wide, LinearValues::read(weights, linear, wide)?.view()))
-    };
+    let projection = |linear: &Linear| packed(weights, linear, precision);
     Ok(Encoder {
         shape,
         projection: layout.projection.as_ref().map(projection).transpose()?,

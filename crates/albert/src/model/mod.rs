@@ -12,7 +12,7 @@ mod workspace;
 
 pub use batch::{Batch, Targets};
 pub use heads::{Losses, Outputs, Scales};
-pub use inference::{Heads, InferenceModel, InferenceSpace, Int8Rows, Weights};
+pub use inference::{InferenceModel, InferenceSpace, Int8Rows, Parts, Weights};
 pub use initialise::{PositionStart, Start, append_initial};
 pub use layout::{AttentionBlock, FeedForwardBlock, Layout, Parameter};
 pub use network::Network;

@@ -32,7 +32,7 @@ impl Predictor {
     /// A text without a mask, or one longer than the model's positions; a model without the
     /// masked-word head.
     pub fn fill_masks(&self, texts: &[&str], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
-        if !self.model.heads().masked_words {
+        if !self.model.parts().masked_words {
             return Err(Error::input(
                 "this model has no masked-word head (predictions.*): choose one that was \
                  pre-trained for masked words",

@@ -73,19 +73,6 @@ impl Predictor {
         self.tokenizer.encode_input(first, second, &options)
     }
 
-    /// Encodes a text or a pair, cut to as many tokens as the model has positions.
-    ///
-    /// # Errors
-    /// What the tokenizer cannot encode.
-    pub fn encode_cut(&self, first: &str, second: Option<&str>) -> Result<Encoding> {
-        let options = InputOptions {
-            max_length: Some(self.model.config().max_position_embeddings),
-            truncation: Truncation::LongestFirst,
-            ..InputOptions::default()
-        };
-        self.tokenizer.encode_input(first, second, &options)
-    }
-
     /// One flat batch of many encodings.
     fn batch(&self, encodings: &[Encoding]) -> Result<Batch> {
         let mut batch = Batch::new();

@@ -19,7 +19,7 @@ impl Predictor {
     /// # Errors
     /// A pair longer than the model's positions, or a model without the sentence-order head.
     pub fn sentence_order(&self, pairs: &[(&str, &str)]) -> Result<Vec<OrderScores>> {
-        if !(self.model.heads().pooler && self.model.heads().sentence) {
+        if !(self.model.parts().pooler && self.model.parts().sentence_order) {
             return Err(Error::input(
                 "this model has no sentence-order head (sop_classifier.*): choose one that was \
                  pre-trained for sentence order",

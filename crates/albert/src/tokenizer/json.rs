@@ -13,7 +13,7 @@ use super::words::{Pool, WordCache};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What words stand between. Other spaces are left to the pipeline.
-const SPACES: [char; 4] = [' ', '\n', '\t', '\r'];
+pub(super) const SPACES: [char; 4] = [' ', '\n', '\t', '\r'];
 
 /// What `encode_ids` keeps for the next text.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use tokenizers::{
     NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use super::json::Json;
+use super::json::{Json, SPACES};
 use super::pipeline::{ATOMIC, Normalization, SPECIAL, SpecialNames, trained};
 use super::unigram_trainer::{TooFew, learn};
 use super::{Backend, Tokenizer};
@@ -153,7 +153,7 @@ struct Words {
 
 impl Words {
     fn add(&mut self, text: &str) {
-        for word in text.split([' ', '\n', '\t', '\r']).flat_map(word_parts) {
+        for word in text.split(SPACES).flat_map(word_parts) {
             if let Some(count) = self.counts.get_mut(word) {
                 *count += 1;
                 continue;
