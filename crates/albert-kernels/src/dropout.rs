@@ -121,6 +121,29 @@ impl Mask {
     }
 }
 
+/// Dropout of a whole tensor: which elements go is drawn from the seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Of this site in this step.
+    pub seed: u64,
+    /// The share of elements that are dropped, in `0..1`.
+    pub rate: f32,
+}
+
+impl Dropout {
+    /// Itself, for a tensor small enough that indices fit 32 bits.
+    pub(crate) fn below_32_bits(self, len: usize) -> Self {
+        assert!(len as u64 <= 1 << 32, "a tensor of {len} has too many elements for dropout");
+        self
+    }
+
+    /// Drops from `x`, whose first element has index `start`, inside a kernel.
+    #[inline(always)]
+    pub(crate) fn drop_lanes<S: Simd>(self, s: S, x: &mut [f32], start: usize) {
+        drop_lanes(s, x, start as u32, key(self.seed, 0), Mask::new(self.rate));
+    }
+}
+
 struct Drop<'a> {
     x: &'a mut [f32],
     start: u32,

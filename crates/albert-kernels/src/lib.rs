@@ -16,12 +16,12 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod encoder;
-mod gemm;
 mod isa;
 mod linear;
 mod map;
 mod math;
 mod norm;
+mod operand;
 mod optimizer;
 mod parallel;
 mod peak;
@@ -32,7 +32,7 @@ mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, activate_in_place};
 pub use attention::{Attention, AttentionDropout, attention, attention_backward};
-pub use dropout::{attention_dropout_index, dropout, dropout_keep};
+pub use dropout::{Dropout, attention_dropout_index, dropout, dropout_keep};
 pub use elementwise::{add, add_column_sums, all_finite, fill, scale, sum_of_squares};
 pub use embedding::{
     EmbeddingTables, TokenIds, embed, embed_backward, gather_rows, scatter_add_rows,
@@ -41,11 +41,14 @@ pub use encoder::{
     AttentionWeights, Encoder, EncoderShape, EncoderSpace, FeedForwardWeights, LinearMap,
     PackedLinear,
 };
-pub use gemm::{Epilogue, Matrix, gemm, gemm_serial};
 pub use isa::{ISA_VARIABLE, Isa};
-pub use linear::{linear, linear_backward_input, linear_backward_params};
+pub use linear::{
+    LinearWeights, Output, linear, linear_activated, linear_backward_activated,
+    linear_backward_input, linear_backward_params,
+};
 pub use map::ReadOnlyMap;
 pub use norm::{LayerNorm, NormStats, add_layer_norm, layer_norm, layer_norm_backward};
+pub use operand::Operand;
 pub use optimizer::{Adam, adamw_step, lamb_step};
 pub use peak::peak_operations;
 pub use product::{Precision, WeightData, quantise_weights};

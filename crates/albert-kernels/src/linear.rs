@@ -1,78 +1,136 @@
-//! The linear map of a layer, `y = x W^T + b`, and its three gradients, as matrix products.
+//! The linear map of a layer, `y = x Wᵀ + b`, and its three gradients, in training.
+//!
+//! Weights change with every step, so they are packed once a step, in the two layouts that the
+//! forward pass and the gradient of the input read ([`LinearWeights`]). The gradient of the weights
+//! multiplies two matrices of activations along the tokens; both are packed for it, piece by piece.
+//!
+//! All products are those of [`crate::product`]: one chain for each element, cut at depths that
+//! depend on sizes alone, so that bits do not depend on the number of threads.
+
+mod gradient;
+mod multiply;
+#[cfg(test)]
+mod tests;
+
+pub use gradient::linear_backward_params;
+pub use multiply::Output;
+
+use multiply::{Epilogue, multiply};
 
 use crate::activation::Activation;
-use crate::elementwise::add_column_sums;
-use crate::gemm::{Epilogue, Matrix, gemm};
 use crate::isa::Isa;
+use crate::operand::Operand;
+use crate::product::{Precision, Weights};
+use std::ops::Range;
 
-/// `y = activation(x W^T + b)` for `x` of `[T, in]`, `weight` of `[out, in]` and `bias` of
-/// `[out]`; `pre`, of `[T, out]` as `y`, receives the values before the activation.
+/// Part `i` of `count` nearly equal parts of `0..len`.
+fn share(len: usize, count: usize, i: usize) -> Range<usize> {
+    len * i / count..len * (i + 1) / count
+}
+
+/// The weights of a linear map, packed for the forward pass and for the gradient of its input.
+pub struct LinearWeights {
+    forward: Weights,
+    backward: Weights,
+}
+
+impl LinearWeights {
+    /// Packs `weight`, row-major with a row of `inputs` numbers for each output.
+    ///
+    /// # Panics
+    /// When the weights are not whole rows.
+    #[must_use]
+    pub fn new(isa: Isa, precision: Precision, weight: &[f32], inputs: usize) -> Self {
+        let outputs = weight.len() / inputs;
+        let mut rounded = Operand::new(precision);
+        rounded.reserve(outputs, inputs);
+        rounded.round(isa, weight);
+        Self {
+            forward: Weights::of_rows(isa, &rounded, outputs),
+            backward: Weights::across_rows(isa, &rounded, outputs),
+        }
+    }
+
+    /// Columns of `x`.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.forward.inputs
+    }
+
+    /// Columns of `y`.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.forward.outputs
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.forward.bytes() + self.backward.bytes()
+    }
+}
+
+/// `y = x Wᵀ + b` for the first `rows` rows of `x`, of as many columns as the map has inputs.
 ///
 /// # Panics
-/// When lengths disagree.
+/// When sizes or precisions disagree.
 pub fn linear(
     isa: Isa,
-    x: &[f32],
-    weight: &[f32],
+    weights: &LinearWeights,
+    bias: &[f32],
+    x: &Operand,
+    rows: usize,
+    y: Output<'_>,
+) {
+    let epilogue = Epilogue { bias: Some(bias), ..Epilogue::default() };
+    multiply(isa, &weights.forward, x, rows, epilogue, y);
+}
+
+/// `pre = x Wᵀ + b` and `y = activation(pre)`.
+///
+/// # Panics
+/// When sizes or precisions disagree.
+pub fn linear_activated(
+    isa: Isa,
+    weights: &LinearWeights,
     bias: &[f32],
     activation: Activation,
-    pre: Option<&mut [f32]>,
-    y: &mut [f32],
+    x: &Operand,
+    rows: usize,
+    pre: &mut Operand,
+    y: Output<'_>,
 ) {
-    let outputs = bias.len();
-    assert!(
-        outputs > 0 && weight.len().is_multiple_of(outputs),
-        "one row of weights for each output"
-    );
-    let inputs = weight.len() / outputs;
-    assert_eq!(y.len() % outputs, 0, "y is whole rows of {outputs}");
-    let tokens = y.len() / outputs;
-    if let Some(pre) = &pre {
-        assert_eq!(pre.len(), y.len(), "pre is as y");
-    }
-    let (x, w) = (Matrix::new(x, tokens, inputs), Matrix::new(weight, outputs, inputs));
-    let epilogue = Epilogue { bias: Some(bias), activation, pre };
-    gemm(isa, x, w.transposed(), y, outputs, false, epilogue);
+    let epilogue = Epilogue { bias: Some(bias), activated: Some((activation, pre)), slope: None };
+    multiply(isa, &weights.forward, x, rows, epilogue, y);
 }
 
-/// `dx = dy W`, or `dx += dy W` when `accumulate`, for `tokens` rows of `dx` and `dy`.
+/// `dx = dy W`.
 ///
 /// # Panics
-/// When lengths disagree.
+/// When sizes or precisions disagree.
 pub fn linear_backward_input(
     isa: Isa,
-    tokens: usize,
-    dy: &[f32],
-    weight: &[f32],
-    dx: &mut [f32],
-    accumulate: bool,
+    weights: &LinearWeights,
+    dy: &Operand,
+    rows: usize,
+    dx: Output<'_>,
 ) {
-    if tokens == 0 {
-        return;
-    }
-    let (outputs, inputs) = (dy.len() / tokens, dx.len() / tokens);
-    let (dy, w) = (Matrix::new(dy, tokens, outputs), Matrix::new(weight, outputs, inputs));
-    assert_eq!(dx.len(), tokens * inputs, "dx is T by in");
-    gemm(isa, dy, w, dx, inputs, accumulate, Epilogue::default());
+    multiply(isa, &weights.backward, dy, rows, Epilogue::default(), dx);
 }
 
-/// `dweight += dy^T x` and `dbias += sum over tokens of dy`.
+/// `dx = dy W ∘ activation'(pre)`, where `x = activation(pre)`.
 ///
 /// # Panics
-/// When lengths disagree.
-pub fn linear_backward_params(
+/// When sizes or precisions disagree.
+pub fn linear_backward_activated(
     isa: Isa,
-    tokens: usize,
-    x: &[f32],
-    dy: &[f32],
-    dweight: &mut [f32],
-    dbias: &mut [f32],
+    weights: &LinearWeights,
+    dy: &Operand,
+    activation: Activation,
+    pre: &Operand,
+    rows: usize,
+    dx: Output<'_>,
 ) {
-    let outputs = dbias.len();
-    assert_eq!(dy.len(), tokens * outputs, "dy is T by out");
-    let inputs = x.len() / tokens.max(1);
-    assert_eq!(dweight.len(), if tokens == 0 { dweight.len() } else { outputs * inputs });
-    let (x, dy_matrix) = (Matrix::new(x, tokens, inputs), Matrix::new(dy, tokens, outputs));
-    gemm(isa, dy_matrix.transposed(), x, dweight, inputs, true, Epilogue::default());
-    add_column_sums(isa, dy, dbias);
+    let epilogue = Epilogue { slope: Some((activation, pre)), ..Epilogue::default() };
+    multiply(isa, &weights.backward, dy, rows, epilogue, dx);
 }

@@ -28,7 +28,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 pub(crate) fn exp_negative<S: Simd>(s: S, x: S::F) -> S::F {
     let tiny = s.lt(x, s.splat(-87.3));
     let n = s.round(s.mul(s.max(s.splat(-87.3), x), s.splat(std::f32::consts::LOG2_E)));
-    s.select(tiny, s.zero(), s.mul(exp_rest(s, x, n), s.pow2(n)))
+    s.select(tiny, s.zero(), s.times_pow2(exp_rest(s, x, n), n))
 }
 
 /// `e^x` for `x <= 0`, `e^-87` (1.6e-38) below -87: the cheapest, for sums in which so small
@@ -39,7 +39,7 @@ pub(crate) fn exp_negative<S: Simd>(s: S, x: S::F) -> S::F {
 pub(crate) fn exp_clamped<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.max(s.splat(-87.0), x);
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-    s.mul(exp_rest(s, x, n), s.pow2(n))
+    s.times_pow2(exp_rest(s, x, n), n)
 }
 
 /// `e^x / 2^n`, for `n` the integer nearest to `x / ln 2`.

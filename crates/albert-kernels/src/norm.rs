@@ -1,10 +1,13 @@
 //! Layer normalisation over the rows of a matrix, alone or after adding a residual.
 
+use crate::dropout::Dropout;
 use crate::elementwise::ROWS_PER_PIECE;
 use crate::isa::{Isa, Kernel};
+use crate::operand::{Operand, SharedOperand};
 use crate::parallel::{self, Shared};
 use crate::scratch::scratch;
-use crate::simd::{Simd, map, sum_of, zip, zip_sum, zip2};
+use crate::simd::{Simd, Words, map, sum_of, zip, zip_sum, zip2};
+use std::ops::Range;
 
 /// The parameters of a layer normalisation of rows of `gamma.len()` numbers.
 #[derive(Clone, Copy, Debug)]
@@ -54,37 +57,46 @@ pub fn layer_norm(
     });
 }
 
-/// `x = x + residual`, then [`layer_norm`] of `x`; the backward needs the new `x`.
+/// `x = dropout(x) + residual`, then [`layer_norm`] of `x`; the backward needs the new `x`.
+/// `rounded`, if given, receives what `out` does.
 ///
 /// # Panics
 /// When lengths disagree.
 pub fn add_layer_norm(
     isa: Isa,
     norm: LayerNorm<'_>,
+    dropout: Option<Dropout>,
     x: &mut [f32],
     residual: &[f32],
     out: &mut [f32],
-    stats: Option<NormStats<'_>>,
+    rounded: Option<&mut Operand>,
+    stats: NormStats<'_>,
 ) {
-    let rows = norm.rows(x.len(), out.len(), stats.as_ref());
+    let rows = norm.rows(x.len(), out.len(), Some(&stats));
+    let cols = norm.gamma.len();
     assert_eq!(x.len(), residual.len(), "x and residual have the same length");
-    let (x, out, stats) = (Shared::new(x), Shared::new(out), stats.map(SharedStats::new));
-    for_row_pieces(rows, norm.gamma.len(), |rows| {
-        let range = rows.start * norm.gamma.len()..rows.end * norm.gamma.len();
+    assert!(rounded.as_ref().is_none_or(|to| to.width() == cols), "rows are as long as those of x");
+    let dropout = dropout.map(|dropout| dropout.below_32_bits(x.len()));
+    let rounded = rounded.map(|to| to.shared(rows));
+    let (x, out, stats) = (Shared::new(x), Shared::new(out), SharedStats::new(stats));
+    for_row_pieces(rows, cols, |rows| {
+        let range = rows.start * cols..rows.end * cols;
         // SAFETY: tasks have different rows, and the buffers are borrowed until the end.
-        let (x, out, stats) = unsafe {
-            let stats = stats.as_ref().map(|stats| stats.rows(rows.clone()));
-            (x.slice(range.clone()), out.slice(range.clone()), stats)
-        };
-        isa.run(AddForward { norm, x, residual: &residual[range], out, stats });
+        unsafe {
+            let stats = stats.rows(rows.clone());
+            let (x, out) = (x.slice(range.clone()), out.slice(range.clone()));
+            let residual = &residual[range];
+            isa.run(AddForward { norm, dropout, x, residual, out, rounded, stats, rows });
+        }
     });
 }
 
 /// The gradients of [`layer_norm`] from its input `x` and its statistics.
 ///
 /// `dx = rstd (g - mean(g) - xhat mean(g xhat))` with `g = dy gamma` and
-/// `xhat = (x - mean) rstd`, added to what is there when `accumulate`. The sums over rows of
-/// `dy xhat` and `dy` are added to `dgamma` and `dbeta`.
+/// `xhat = (x - mean) rstd`. The sums over rows of `dy xhat` and `dy` are added to `dgamma` and
+/// `dbeta`. `branch`, if given, receives `dropout(dx)`, rounded: the gradient of what
+/// [`add_layer_norm`] drops from.
 ///
 /// Largest relative error of a whole tensor: 2e-7.
 ///
@@ -94,11 +106,10 @@ pub fn layer_norm_backward(
     isa: Isa,
     norm: LayerNorm<'_>,
     x: &[f32],
-    mean: &[f32],
-    rstd: &[f32],
+    (mean, rstd): (&[f32], &[f32]),
     dy: &[f32],
     dx: &mut [f32],
-    accumulate: bool,
+    branch: Option<(Option<Dropout>, &mut Operand)>,
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
@@ -107,6 +118,10 @@ pub fn layer_norm_backward(
     assert_eq!(x.len(), dy.len(), "x and dy have the same length");
     assert!(mean.len() == rows && rstd.len() == rows, "mean and rstd have one number a row");
     assert!(dgamma.len() == cols && dbeta.len() == cols, "dgamma and dbeta are as gamma");
+    let branch = branch.map(|(dropout, to)| {
+        assert_eq!(to.width(), cols, "rows are as long as those of x");
+        (dropout.map(|dropout| dropout.below_32_bits(x.len())), to.shared(rows))
+    });
     let pieces = rows.div_ceil(ROWS_PER_PIECE);
     let mut partial = scratch(pieces * 2 * cols);
     let (partial_shared, dx) = (Shared::new(&mut partial), Shared::new(dx));
@@ -120,9 +135,9 @@ pub fn layer_norm_backward(
         sums.fill(0.0);
         let (dgamma, dbeta) = sums.split_at_mut(cols);
         let (x, dy) = (&x[range.clone()], &dy[range]);
-        let (mean, rstd) = (&mean[rows.clone()], &rstd[rows]);
+        let (mean, rstd) = (&mean[rows.clone()], &rstd[rows.clone()]);
         let gamma = norm.gamma;
-        isa.run(Backward { gamma, x, mean, rstd, dy, dx, accumulate, dgamma, dbeta });
+        isa.run(Backward { gamma, x, mean, rstd, dy, dx, branch, rows, dgamma, dbeta });
     });
     for sums in partial.chunks_exact(2 * cols.max(1)) {
         isa.run(AddTo { sum: dgamma, x: &sums[..cols] });
@@ -146,7 +161,7 @@ impl LayerNorm<'_> {
     }
 }
 
-fn for_row_pieces(rows: usize, cols: usize, f: impl Fn(std::ops::Range<usize>) + Sync + Send) {
+fn for_row_pieces(rows: usize, cols: usize, f: impl Fn(Range<usize>) + Sync + Send) {
     parallel::for_each(rows.div_ceil(ROWS_PER_TASK), rows * cols > 2 * parallel::CHUNK, |i| {
         f(parallel::piece(i, ROWS_PER_TASK, rows));
     });
@@ -165,7 +180,7 @@ impl SharedStats {
 
     /// # Safety
     /// As for `Shared::slice`.
-    unsafe fn rows(&self, rows: std::ops::Range<usize>) -> NormStats<'_> {
+    unsafe fn rows(&self, rows: Range<usize>) -> NormStats<'_> {
         // SAFETY: the caller's contract.
         unsafe { NormStats { mean: self.mean.slice(rows.clone()), rstd: self.rstd.slice(rows) } }
     }
@@ -196,16 +211,24 @@ impl Kernel for Forward<'_> {
 
 struct AddForward<'a> {
     norm: LayerNorm<'a>,
+    dropout: Option<Dropout>,
     x: &'a mut [f32],
     residual: &'a [f32],
     out: &'a mut [f32],
-    stats: Option<NormStats<'a>>,
+    rounded: Option<SharedOperand>,
+    stats: NormStats<'a>,
+    /// Of all rows, those that these slices hold.
+    rows: Range<usize>,
 }
 
 impl Kernel for AddForward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: crate::simd::Words>(self, s: S) {
+    fn run<S: Words>(self, s: S) {
+        let cols = self.norm.gamma.len();
+        if let Some(dropout) = self.dropout {
+            dropout.drop_lanes(s, self.x, self.rows.start * cols);
+        }
         zip(
             s,
             self.x,
@@ -213,7 +236,14 @@ impl Kernel for AddForward<'_> {
             #[inline(always)]
             |x, r| s.add(x, r),
         );
-        Forward { norm: self.norm, x: self.x, out: self.out, stats: self.stats }.run(s);
+        let rows = self.x.chunks_exact(cols).zip(self.out.chunks_exact_mut(cols));
+        for (i, (x, out)) in rows.enumerate() {
+            (self.stats.mean[i], self.stats.rstd[i]) = normalise(s, &self.norm, x, out);
+            if let Some(rounded) = self.rounded {
+                // SAFETY: `add_layer_norm` gives each task rows of its own.
+                unsafe { rounded.store(s, self.rows.start + i, 0, out) };
+            }
+        }
     }
 }
 
@@ -258,7 +288,9 @@ struct Backward<'a> {
     rstd: &'a [f32],
     dy: &'a [f32],
     dx: &'a mut [f32],
-    accumulate: bool,
+    branch: Option<(Option<Dropout>, SharedOperand)>,
+    /// Of all rows, those that these slices hold.
+    rows: Range<usize>,
     dgamma: &'a mut [f32],
     dbeta: &'a mut [f32],
 }
@@ -266,7 +298,7 @@ struct Backward<'a> {
 impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Words>(self, s: S) {
         let cols = self.gamma.len();
         let mut rows = scratch(2 * cols);
         let (xhat, g) = rows.split_at_mut(cols);
@@ -298,21 +330,23 @@ impl Kernel for Backward<'_> {
                 #[inline(always)]
                 |sum, d, x| s.fma(d, x, sum),
             );
-            input_gradient(s, xhat, g, rstd, dx, self.accumulate);
+            input_gradient(s, xhat, g, rstd, dx);
+            if let Some((dropout, branch)) = self.branch {
+                let row = self.rows.start + i;
+                g.copy_from_slice(dx);
+                if let Some(dropout) = dropout {
+                    dropout.drop_lanes(s, g, row * cols);
+                }
+                // SAFETY: `layer_norm_backward` gives each task rows of its own.
+                unsafe { branch.store(s, row, 0, g) };
+            }
         }
     }
 }
 
-/// `dx (+)= rstd (g - mean(g) - xhat mean(g xhat))` for one row.
+/// `dx = rstd (g - mean(g) - xhat mean(g xhat))` for one row.
 #[inline(always)]
-fn input_gradient<S: Simd>(
-    s: S,
-    xhat: &[f32],
-    g: &[f32],
-    rstd: S::F,
-    dx: &mut [f32],
-    accumulate: bool,
-) {
+fn input_gradient<S: Simd>(s: S, xhat: &[f32], g: &[f32], rstd: S::F, dx: &mut [f32]) {
     let count = dx.len() as f32;
     let sum = sum_of(
         s,
@@ -328,16 +362,13 @@ fn input_gradient<S: Simd>(
         |g, x| s.mul(g, x),
     );
     let (mean_g, mean_gx) = (s.splat(sum / count), s.splat(dot / count));
-    if !accumulate {
-        dx.fill(0.0);
-    }
     zip2(
         s,
         dx,
         g,
         xhat,
         #[inline(always)]
-        |dx, g, x| s.fma(rstd, s.fnma(x, mean_gx, s.sub(g, mean_g)), dx),
+        |_, g, x| s.mul(rstd, s.fnma(x, mean_gx, s.sub(g, mean_g))),
     );
 }
 

@@ -2,8 +2,9 @@
 
 use crate::isa::{Isa, Kernel};
 use crate::math;
+use crate::operand::{Operand, SharedOperand};
 use crate::parallel::{self, Shared};
-use crate::simd::{Simd, map, map_sum, max_of};
+use crate::simd::{Simd, Words, map, map_sum, max_of};
 
 /// Replaces each row of `cols` numbers by its softmax.
 ///
@@ -32,9 +33,9 @@ pub fn log_softmax(isa: Isa, x: &mut [f32], cols: usize) {
     });
 }
 
-/// The cross-entropy of each row of `logits` against its label, in `losses`. The logits are
-/// replaced by the gradient of `scale` times the sum of the losses, `(softmax - onehot) scale`.
-/// Returns the number of rows whose largest logit (the first, of equals) is the label's.
+/// The cross-entropy of each row of `logits` against its label, in `losses`. `gradient` is a
+/// scale and what receives the gradient of it times the sum of the losses,
+/// `(softmax - onehot) scale`. What the logits are afterwards is unspecified. Returns the number of rows whose largest logit (the first, of equals) is the label's.
 ///
 /// Largest relative error of a whole tensor, losses or gradient: 6e-8.
 ///
@@ -44,7 +45,7 @@ pub fn softmax_cross_entropy(
     isa: Isa,
     logits: &mut [f32],
     labels: &[u32],
-    scale: f32,
+    gradient: Option<(f32, &mut Operand)>,
     losses: &mut [f32],
 ) -> usize {
     assert_eq!(labels.len(), losses.len(), "one loss for each label");
@@ -54,6 +55,10 @@ pub fn softmax_cross_entropy(
     }
     assert_eq!(logits.len() % labels.len(), 0, "one row of logits for each label");
     let cols = logits.len() / labels.len();
+    let gradient = gradient.map(|(scale, to)| {
+        assert_eq!(to.width(), cols, "the gradient has rows as the logits");
+        (scale, to.shared(labels.len()))
+    });
     let mut correct = vec![false; labels.len()];
     let (shared_losses, shared_correct) = (Shared::new(losses), Shared::new(&mut correct));
     for_each_row(logits, cols, |i, row| {
@@ -62,8 +67,11 @@ pub fn softmax_cross_entropy(
         let logit = row[label];
         let first_largest = row[..label].iter().all(|&x| x < logit);
         let (largest, sum) = isa.run(Exponentials { row });
-        isa.run(Scale { row, factor: scale / sum });
-        row[label] -= scale;
+        if let Some((scale, to)) = gradient {
+            isa.run(Scale { row, factor: scale / sum });
+            row[label] -= scale;
+            isa.run(Store { to, index: i, row });
+        }
         // SAFETY: each row has its own element; both buffers are borrowed until the end.
         unsafe {
             shared_losses.slice(i..i + 1)[0] = sum.ln() - (logit - largest);
@@ -71,6 +79,22 @@ pub fn softmax_cross_entropy(
         }
     });
     correct.into_iter().filter(|&correct| correct).count()
+}
+
+/// Rounds a row to row `index` of an operand, which no other task has.
+struct Store<'a> {
+    to: SharedOperand,
+    index: usize,
+    row: &'a [f32],
+}
+
+impl Kernel for Store<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Words>(self, s: S) {
+        // SAFETY: whoever made this has the row alone.
+        unsafe { self.to.store(s, self.index, 0, self.row) }
+    }
 }
 
 /// Calls `f(i, row i)`, on many threads when there is much to do.

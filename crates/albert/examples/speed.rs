@@ -2,14 +2,15 @@
 //! ids. Inference is measured by `albert bench`.
 //!
 //! ```text
-//! cargo run --release -p albert --example speed -- base 8x128 5
+//! cargo run --release -p albert --example speed -- base 8x128 5 bf16
 //! ```
 //!
-//! The arguments are a preset, sequences x tokens, and how many runs the median is taken of.
+//! The arguments are a preset, sequences x tokens, how many runs the median is taken of, and the
+//! precision of the products.
 
 use std::time::Instant;
 
-use albert::backend::Cpu;
+use albert::backend::{Cpu, Precision};
 use albert::config::ModelConfig;
 use albert::model::{
     Batch, Model, Optimizer, OptimizerKind, OptimizerState, Scales, Start, Targets, Workspace,
@@ -18,14 +19,20 @@ use albert::random::Seed;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [preset, shape, runs] = arguments.as_slice() else {
-        return Err("expected: PRESET SEQUENCESxTOKENS RUNS".into());
+    let [preset, shape, runs, precision] = arguments.as_slice() else {
+        return Err("expected: PRESET SEQUENCESxTOKENS RUNS f32|bf16".into());
+    };
+    let precision = match precision.as_str() {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        other => return Err(format!("{other} is neither f32 nor bf16").into()),
     };
     let (sequences, tokens) = shape.split_once('x').ok_or("the shape is SEQUENCESxTOKENS")?;
     let (sequences, tokens): (usize, usize) = (sequences.parse()?, tokens.parse()?);
     let runs: usize = runs.parse()?;
     let config = ModelConfig::preset(preset)?;
-    let mut model = Model::initialised(Cpu::detect()?, config, Start::new(Seed::new(1)));
+    let mut model =
+        Model::initialised(Cpu::detect()?.training_in(precision), config, Start::new(Seed::new(1)));
     let (batch, targets) = random_batch(model.config(), sequences, tokens)?;
     let mut space = Workspace::new(&model);
 

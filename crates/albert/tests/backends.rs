@@ -3,7 +3,7 @@
 
 mod common;
 
-use albert::backend::{Backend, Cpu, Real, Reference};
+use albert::backend::{Backend, Cpu, Precision, Real, Reference};
 use albert::config::{Activation, ModelConfig, Sharing};
 use albert::model::{Batch, Losses, Network, Scales, Start, Targets, Workspace};
 use albert::random::Seed;
@@ -47,14 +47,16 @@ fn batch(config: &ModelConfig) -> (Batch, Targets) {
     (batch, targets)
 }
 
-fn losses_and_gradients<B: Backend>(backend: B, config: &ModelConfig) -> (Losses, Vec<f64>)
-where
-    B::Buffer: Clone,
-{
+fn losses_and_gradients<B: Backend>(backend: B, config: &ModelConfig) -> (Losses, Vec<f64>) {
+    keeping(backend, config, usize::MAX)
+}
+
+/// With the activations of so many applications kept.
+fn keeping<B: Backend>(backend: B, config: &ModelConfig, kept: usize) -> (Losses, Vec<f64>) {
     let values: Vec<B::Real> = parameters(config).iter().map(|x| B::Real::from_f64(*x)).collect();
     let network = Network::from_parameters(backend, config.clone(), &values);
     let (batch, targets) = batch(config);
-    let (mut space, mut g) = (Workspace::new(&network), network.zero_gradients());
+    let (mut space, mut g) = (Workspace::keeping(&network, kept), network.zero_gradients());
     let losses = network.train(&batch, &targets, SCALES, 17, &mut space, &mut g);
     let all = albert::backend::Span { offset: 0, len: network.layout().len };
     let g = network.backend().download(&g, all).into_iter().map(Real::to_f64).collect();
@@ -109,14 +111,63 @@ fn attention_shared() {
     check(&config().with_sharing(Sharing::Attention).unwrap());
 }
 
+/// In bf16 every gradient is within a hundredth of that in `f64`.
+#[test]
+fn bf16_gradients() {
+    let config = config();
+    let (expected, expected_g) = losses_and_gradients(Reference, &config);
+    for isa in Isa::available() {
+        let backend = Cpu::with_isa(isa).training_in(Precision::Bf16);
+        let (losses, g) = losses_and_gradients(backend, &config);
+        assert_close("masked", &[losses.masked.sum], &[expected.masked.sum], 1e-3);
+        assert_close("sentence", &[losses.sentence.sum], &[expected.sentence.sum], 1e-3);
+        for parameter in &albert::model::Layout::new(&config).parameters {
+            let range = parameter.span.range();
+            let name = format!("{} in bf16 on {}", parameter.name(), isa.name());
+            let (actual, expected) = (&g[range.clone()], &expected_g[range]);
+            if std::env::var_os("SHOW_ERRORS").is_some() {
+                println!("{name}: {:.1e}", common::relative_error(actual, expected));
+            }
+            if parameter.name().ends_with("key.bias") {
+                let limit = 1e-2 * largest(&expected_g);
+                assert!(largest(actual) <= limit, "{name}: {}", largest(actual));
+            } else {
+                assert_close(&name, actual, expected, 2e-2);
+            }
+        }
+    }
+}
+
+/// The same bits however many activations are kept and how many computed again.
+#[test]
+fn computing_activations_again_changes_no_bit() {
+    let config = ModelConfig { num_hidden_groups: 3, inner_group_num: 2, ..config() };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let bits = |kept| {
+            let backend = Cpu::detect().unwrap().training_in(precision);
+            let (losses, g) = keeping(backend, &config, kept);
+            (losses, g.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        };
+        let all = bits(usize::MAX);
+        for kept in [1, 2, 5] {
+            assert!(all == bits(kept), "{} with {kept} kept", precision.name());
+        }
+    }
+    let all = losses_and_gradients(Reference, &config);
+    assert!(all == keeping(Reference, &config, 2));
+}
+
 /// The same bits for one thread as for three.
 #[test]
 fn threads_do_not_change_a_bit() {
     let with_threads = |count| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
         pool.install(|| {
-            let (losses, g) = losses_and_gradients(Cpu::detect().unwrap(), &config());
-            (losses, g.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+            [Precision::F32, Precision::Bf16].map(|precision| {
+                let backend = Cpu::detect().unwrap().training_in(precision);
+                let (losses, g) = losses_and_gradients(backend, &config());
+                (losses, g.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+            })
         })
     };
     let one = with_threads(1);

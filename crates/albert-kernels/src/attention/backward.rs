@@ -1,179 +1,380 @@
-//! The backward pass of attention (Dao et al. 2022, algorithm 4, with whole rows of scores).
+//! The backward pass of attention (Dao et al. 2022, algorithm 4), a block of queries and a block
+//! of keys at a time.
+//!
+//! Scores are computed transposed, keys by queries. A lane is then a query, and probabilities and
+//! gradients of scores come out as the left operands of the gradients of values and keys, whose
+//! products are over queries. For the gradients of queries, also computed transposed, gradients
+//! of scores are stored a second time, as a right operand. So nothing of the size of the scores
+//! is ever turned.
 
-use super::product::{Left, Right, Target};
-use super::{Attention, Part, QUERIES, head_of, head_of_qkv};
-use crate::dropout::{Mask, hash_lanes};
-use crate::gemm::Matrix;
+use super::head::HeadDropout;
+use super::pack::{
+    Left, PackDown, Right, Source, Store, Taker, Target, Transpose, load_numbers, pack_across,
+};
+use super::scores::{Lanes, ScoreGradients};
+use super::{Attention, Part, check};
 use crate::isa::{Isa, Kernel};
-use crate::math;
-use crate::parallel::{self, Shared};
+use crate::operand::Operand;
+use crate::parallel;
+use crate::product::{Precision, STRIP, words_padded};
 use crate::scratch::scratch;
-use crate::simd::{Simd, zip_sum};
+use crate::simd::Words;
 use std::ops::Range;
 
-/// The gradient of `qkv`, which is overwritten, from that of `ctx`. `ctx` and `lse` are what
-/// [`attention`](super::attention) gave for the same `shape` and `qkv`.
+/// Queries in a block, a multiple of 32.
+pub(super) const QUERIES: usize = 64;
+
+/// Keys in a block, a multiple of 32.
+const KEYS: usize = 64;
+
+/// The gradient of `qkv`, which is overwritten, from that of `context`. `context` and `log_sums`
+/// are what [`attention`](super::attention) gave for the same `shape` and `qkv`. All operands
+/// have one precision, which is that of the products.
 ///
-/// Largest relative error of a whole tensor: 6e-7 for sequences of up to 300 tokens.
+/// Largest relative error of a whole tensor, for sequences of up to 512 tokens and inputs as they
+/// are after rounding: 6e-7 in `f32`, 5e-3 in bf16.
 ///
 /// # Panics
-/// When lengths disagree.
+/// When sizes or precisions disagree.
 pub fn attention_backward(
     isa: Isa,
     shape: &Attention<'_>,
-    qkv: &[f32],
-    ctx: &[f32],
-    lse: &[f32],
-    dctx: &[f32],
-    dqkv: &mut [f32],
+    qkv: &Operand,
+    context: &Operand,
+    log_sums: &[f32],
+    d_context: &Operand,
+    d_qkv: &mut Operand,
 ) {
-    let tokens = shape.tokens();
-    let hidden_size = shape.hidden_size();
-    assert_eq!(qkv.len(), tokens * 3 * hidden_size, "qkv is T by 3 H");
-    assert_eq!(dqkv.len(), tokens * 3 * hidden_size, "dqkv is T by 3 H");
-    assert_eq!(ctx.len(), tokens * hidden_size, "ctx is T by H");
-    assert_eq!(dctx.len(), tokens * hidden_size, "dctx is T by H");
-    assert_eq!(lse.len(), shape.heads * tokens, "lse is heads by T");
-    let dqkv = Shared::new(dqkv);
+    let (tokens, hidden_size) = (shape.tokens(), shape.hidden_size());
+    let precision = qkv.precision();
+    check("qkv", qkv, precision, tokens, 3 * hidden_size);
+    check("the context", context, precision, tokens, hidden_size);
+    check("the gradient of the context", d_context, precision, tokens, hidden_size);
+    check("the gradient of qkv", d_qkv, precision, tokens, 3 * hidden_size);
+    assert_eq!(log_sums.len(), shape.heads * tokens, "the logarithms are heads by T");
+    let d_qkv = d_qkv.shared(tokens);
     let (tasks, heavy) = shape.tasks();
     parallel::for_each(tasks, heavy, |task| {
         let (sequence, head) = shape.task(task);
-        if !sequence.is_empty() {
-            let inputs = Inputs { shape, qkv, ctx, lse, dctx };
-            // SAFETY: tasks have different tokens or heads, so different parts of `dqkv`,
-            // which is borrowed until the end.
-            unsafe { one_head(isa, &inputs, &dqkv, sequence, head) };
+        if sequence.is_empty() {
+            return;
         }
+        let source = |part| shape.source(qkv, shape.column(part, head));
+        let target = |part| shape.target(&d_qkv, shape.column(part, head));
+        let backward = Backward {
+            isa,
+            precision,
+            queries: source(Part::Query),
+            keys: source(Part::Key),
+            values: source(Part::Value),
+            context: shape.source(context, head * shape.head_size),
+            d_context: shape.source(d_context, head * shape.head_size),
+            d_queries: target(Part::Query),
+            d_keys: target(Part::Key),
+            d_values: target(Part::Value),
+            log_sums: &log_sums[head * tokens..(head + 1) * tokens],
+            scale: shape.scale(),
+            dropout: shape.head_dropout(head),
+            first: sequence.start,
+            len: sequence.len(),
+        };
+        let mut buffer = scratch(backward.room(std::ptr::null_mut()).1);
+        let room = backward.room(buffer.as_mut_ptr().cast()).0;
+        // SAFETY: the rows exist, since `check` found as many as tokens; a task is one head of
+        // one sequence, which nobody else has; `buffer` is as large as `room` said.
+        unsafe { backward.run(&room) };
     });
 }
 
-struct Inputs<'a> {
-    shape: &'a Attention<'a>,
-    qkv: &'a [f32],
-    ctx: &'a [f32],
-    lse: &'a [f32],
-    dctx: &'a [f32],
-}
-
-/// # Safety
-/// No other task writes these tokens of this head.
-unsafe fn one_head(
+/// One head of one sequence, its places in the rows of all heads, and how it is computed.
+struct Backward<'a> {
     isa: Isa,
-    inputs: &Inputs<'_>,
-    dqkv: &Shared<f32>,
-    tokens: Range<usize>,
-    head: usize,
-) {
-    let Inputs { shape, qkv, dctx, .. } = *inputs;
-    let part = |range: &Range<usize>, part| head_of_qkv(shape, qkv, range.clone(), head, part);
-    let target = |first: usize, part: Part| {
-        let h = shape.hidden_size();
-        let index = first * 3 * h + part as usize * h + head * shape.head_size;
-        Target { c: dqkv.pointer(index), stride: 3 * h }
-    };
-    let len = tokens.len();
-    let keys = part(&tokens, Part::Key);
-    let keys_across = Right::packed(isa, keys.transposed());
-    let values_across = Right::packed(isa, part(&tokens, Part::Value).transposed());
-    let keys_down = Right::packed(isa, keys);
-    // Rows a power of two apart would share a few places of the cache; whole vectors past the
-    // last key fit.
-    let stride = len.next_multiple_of(16) + 16;
-    let (mut p, mut ds) = (scratch(QUERIES * stride), scratch(QUERIES * stride));
-
-    for first in (tokens.start..tokens.end).step_by(QUERIES) {
-        let block = first..tokens.end.min(first + QUERIES);
-        let queries = part(&block, Part::Query);
-        let dout = head_of(shape, dctx, block.clone(), head);
-        let scores = Target { c: p.as_mut_ptr(), stride };
-        let dp = Target { c: ds.as_mut_ptr(), stride };
-        // SAFETY: `p` and `ds` have `QUERIES` rows of `stride >= len` numbers.
-        unsafe {
-            Left::packed(isa, queries).times(&keys_across, scores, false);
-            Left::packed(isa, dout).times(&values_across, dp, false);
-        }
-        score_gradients(isa, inputs, head, block.clone(), len, (&mut p, &mut ds));
-        let (dk, dv) = (target(tokens.start, Part::Key), target(tokens.start, Part::Value));
-        let p = Left::transposed(isa, &p, stride, len, block.len());
-        let ds_down = Left::transposed(isa, &ds, stride, len, block.len());
-        let ds_across = Left::packed(isa, Matrix::strided(&ds, block.len(), len, stride));
-        let again = first > tokens.start;
-        // SAFETY: the targets are these tokens of this head in `dqkv`, whose length was
-        // checked; no other task has them.
-        unsafe {
-            p.times(&Right::packed(isa, dout), dv, again);
-            ds_down.times(&Right::packed(isa, queries), dk, again);
-            ds_across.times(&keys_down, target(first, Part::Query), false);
-        }
-    }
-}
-
-/// Turns scores and gradients of dropped probabilities, blocks of [`QUERIES`] rows with room for
-/// whole vectors, into dropped probabilities and gradients of scores.
-fn score_gradients(
-    isa: Isa,
-    inputs: &Inputs<'_>,
-    head: usize,
-    block: Range<usize>,
-    len: usize,
-    (p, ds): (&mut [f32], &mut [f32]),
-) {
-    let shape = inputs.shape;
-    let stride = p.len() / QUERIES;
-    let dropout = shape.dropout_keys(head, block.clone());
-    for (i, query) in block.enumerate() {
-        let first = query * shape.hidden_size() + head * shape.head_size;
-        isa.run(ScoreGradients {
-            p: &mut p[i * stride..(i + 1) * stride],
-            ds: &mut ds[i * stride..(i + 1) * stride],
-            len,
-            ctx: &inputs.ctx[first..first + shape.head_size],
-            dctx: &inputs.dctx[first..first + shape.head_size],
-            lse: inputs.lse[head * shape.tokens() + query],
-            scale: shape.scale(),
-            dropout: dropout.as_ref().map(|keys| (keys.mask, (keys.low[i], keys.high[i]))),
-        });
-    }
-}
-
-/// One query of [`score_gradients`].
-struct ScoreGradients<'a> {
-    p: &'a mut [f32],
-    ds: &'a mut [f32],
-    len: usize,
-    ctx: &'a [f32],
-    dctx: &'a [f32],
-    lse: f32,
+    precision: Precision,
+    queries: Source,
+    keys: Source,
+    values: Source,
+    context: Source,
+    d_context: Source,
+    d_queries: Target,
+    d_keys: Target,
+    d_values: Target,
+    /// One for each token of the batch.
+    log_sums: &'a [f32],
+    /// Applied to the scores.
     scale: f32,
-    dropout: Option<(Mask, (u32, u32))>,
+    dropout: Option<HeadDropout>,
+    /// The tokens of the sequence, at least one.
+    first: usize,
+    len: usize,
 }
 
-impl Kernel for ScoreGradients<'_> {
+/// Memory of one task. "Across" are right operands of products over the head's numbers, "down"
+/// those of products over tokens.
+struct Room {
+    /// Left operands for all keys: rows as they are, and the head's numbers by keys.
+    keys: *mut u32,
+    values: *mut u32,
+    keys_turned: *mut u32,
+    keys_down: *mut u32,
+    /// Sums for all keys.
+    d_keys: *mut f32,
+    d_values: *mut f32,
+    /// A block of queries: gathered rows, and right operands.
+    queries: *mut u32,
+    context: *mut u32,
+    d_context: *mut u32,
+    queries_across: *mut u32,
+    queries_down: *mut u32,
+    d_context_across: *mut u32,
+    d_context_down: *mut u32,
+    /// The head's numbers by queries, and turned back.
+    d_queries_turned: *mut f32,
+    d_queries: *mut f32,
+    /// A block of keys by a block of queries: what the products leave, and operands.
+    scores: *mut f32,
+    d_probabilities: *mut f32,
+    probabilities: *mut u32,
+    d_scores: *mut u32,
+    d_scores_down: *mut u32,
+}
+
+impl Backward<'_> {
+    /// The task's memory, laid out from `start` on, and how many words that takes.
+    fn room(&self, start: *mut u32) -> (Room, usize) {
+        let (depth, width) = (self.keys.depth(), self.width());
+        let keys = self.words(self.len);
+        let (queries, block_keys) = (self.words(QUERIES), self.words(KEYS));
+        let mut taker = Taker::new(start);
+        let room = Room {
+            keys: taker.take(keys * self.precision.per_word() * depth),
+            values: taker.take(self.len * depth),
+            keys_turned: taker.take(width * keys),
+            keys_down: taker.take(width * keys),
+            d_keys: taker.take(self.len * width).cast(),
+            d_values: taker.take(self.len * width).cast(),
+            queries: taker.take(QUERIES * depth),
+            context: taker.take(QUERIES * depth),
+            d_context: taker.take(QUERIES * depth),
+            queries_across: taker.take(QUERIES * depth),
+            queries_down: taker.take(queries * width),
+            d_context_across: taker.take(QUERIES * depth),
+            d_context_down: taker.take(queries * width),
+            d_queries_turned: taker.take(width * QUERIES).cast(),
+            d_queries: taker.take(QUERIES * width).cast(),
+            scores: taker.take(KEYS * QUERIES).cast(),
+            d_probabilities: taker.take(KEYS * QUERIES).cast(),
+            probabilities: taker.take(KEYS * queries),
+            d_scores: taker.take(KEYS * queries),
+            d_scores_down: taker.take(block_keys * QUERIES),
+        };
+        (room, taker.words())
+    }
+
+    /// Words of depth that hold `count` rows.
+    fn words(&self, count: usize) -> usize {
+        words_padded(self.precision, count)
+    }
+
+    /// The head's numbers, padded to whole strips.
+    fn width(&self) -> usize {
+        self.keys.size.next_multiple_of(STRIP)
+    }
+
+    /// The gradients of the sequence.
+    ///
+    /// # Safety
+    /// Its rows exist in all sources and targets; nothing else uses this head's part of the
+    /// targets; `room` was laid out for this task.
+    unsafe fn run(&self, room: &Room) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.pack_keys(room);
+            for first in (0..self.len).step_by(QUERIES) {
+                let queries = first..self.len.min(first + QUERIES);
+                let lanes = self.pack_queries(queries.clone(), room);
+                for first in (0..self.len).step_by(KEYS) {
+                    let keys = first..self.len.min(first + KEYS);
+                    self.square(&lanes, queries.clone(), keys, room);
+                }
+                Transpose {
+                    from: room.d_queries_turned.cast(),
+                    stride: self.columns(&queries),
+                    rows: self.width(),
+                    cols: self.columns(&queries),
+                    to: room.d_queries.cast(),
+                    to_stride: self.width(),
+                }
+                .run_on(self.isa);
+                self.store(room.d_queries, queries, self.scale, self.d_queries);
+            }
+            self.store(room.d_keys, 0..self.len, self.scale, self.d_keys);
+            self.store(room.d_values, 0..self.len, 1.0, self.d_values);
+        }
+    }
+
+    /// Columns that a block of queries takes: as many as fill its words of depth.
+    fn columns(&self, queries: &Range<usize>) -> usize {
+        self.words(queries.len()) * self.precision.per_word()
+    }
+
+    /// # Safety
+    /// As for `run`; `from` has a row for each of `tokens`.
+    unsafe fn store(&self, from: *const f32, tokens: Range<usize>, factor: f32, target: Target) {
+        let (width, rows, first) = (self.width(), tokens.len(), self.first + tokens.start);
+        let store = Store { from, width, rows, factor: |_| factor, target, first };
+        // SAFETY: the caller's contract.
+        unsafe { store.run_on(self.isa) }
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn pack_keys(&self, room: &Room) {
+        let tokens = self.first..self.first + self.len;
+        let (depth, words) = (self.keys.depth(), self.words(self.len));
+        let strips = self.width() / STRIP;
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.keys.gather(
+                self.isa,
+                tokens.clone(),
+                words * self.precision.per_word(),
+                room.keys,
+            );
+            self.values.gather(self.isa, tokens, self.len, room.values);
+            self.pack_down(room.keys, words, room.keys_down);
+            for strip in 0..strips {
+                Transpose {
+                    from: room.keys_down.add(strip * words * STRIP),
+                    stride: STRIP,
+                    rows: words,
+                    cols: STRIP,
+                    to: room.keys_turned.add(strip * STRIP * words),
+                    to_stride: words,
+                }
+                .run_on(self.isa);
+            }
+        }
+        debug_assert_eq!(depth, self.values.depth());
+    }
+
+    /// # Safety
+    /// `from` has the gathered rows that `words` of depth hold, and `to` room for them.
+    unsafe fn pack_down(&self, from: *const u32, words: usize, to: *mut u32) {
+        let (stride, strips) = (self.keys.depth(), self.width() / STRIP);
+        let pack = PackDown { precision: self.precision, from, stride, strips, depth: words, to };
+        // SAFETY: the caller's contract.
+        unsafe { pack.run_on(self.isa) }
+    }
+
+    /// Packs a block of queries with what belongs to them.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn pack_queries(&self, queries: Range<usize>, room: &Room) -> Lanes {
+        let (depth, words) = (self.queries.depth(), self.words(queries.len()));
+        let columns = self.columns(&queries);
+        let tokens = self.first + queries.start..self.first + queries.end;
+        let mut lanes = Lanes::new(&self.log_sums[tokens.clone()]);
+        if let Some(dropout) = &self.dropout {
+            lanes.set_dropout(dropout, tokens.clone());
+        }
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.queries.gather(self.isa, tokens.clone(), columns, room.queries);
+            self.context.gather(self.isa, tokens.clone(), queries.len(), room.context);
+            self.d_context.gather(self.isa, tokens, columns, room.d_context);
+            pack_across(self.isa, room.queries, columns, depth, room.queries_across);
+            pack_across(self.isa, room.d_context, columns, depth, room.d_context_across);
+            self.pack_down(room.queries, words, room.queries_down);
+            self.pack_down(room.d_context, words, room.d_context_down);
+        }
+        self.isa.run(Means {
+            precision: self.precision,
+            rows: (room.context, room.d_context),
+            depth,
+            means: &mut lanes.means[..queries.len()],
+        });
+        lanes
+    }
+
+    /// Adds what a block of keys and a block of queries give to the gradients of both.
+    ///
+    /// # Safety
+    /// As for `run`; the blocks are packed.
+    unsafe fn square(&self, lanes: &Lanes, queries: Range<usize>, keys: Range<usize>, room: &Room) {
+        let (depth, width) = (self.keys.depth(), self.width());
+        let (columns, query_words) = (self.columns(&queries), self.words(queries.len()));
+        let rows = keys.len();
+        let across = |words| Right { words, strips: columns / STRIP, depth };
+        let down = |words| Right { words, strips: width / STRIP, depth: query_words };
+        let left = |words, stride| Left { words, stride, rows };
+        // SAFETY: the caller's contract; blocks of keys begin at whole words.
+        unsafe {
+            let times = |left: Left, right: Right, to: *mut f32, accumulate: bool| {
+                left.times(self.isa, self.precision, right, to, accumulate);
+            };
+            let keys_left = left(room.keys.add(keys.start * depth), depth);
+            times(keys_left, across(room.queries_across), room.scores, false);
+            let values_left = left(room.values.add(keys.start * depth), depth);
+            times(values_left, across(room.d_context_across), room.d_probabilities, false);
+            self.isa.run(ScoreGradients {
+                precision: self.precision,
+                scale: self.scale,
+                mask: self.dropout.map(|dropout| dropout.mask),
+                lanes,
+                keys: keys.clone(),
+                columns,
+                scores: room.scores,
+                d_probabilities: room.d_probabilities,
+                probabilities: room.probabilities,
+                d_scores: room.d_scores,
+                d_scores_down: room.d_scores_down,
+            });
+            let (probabilities, d_scores) =
+                (left(room.probabilities, query_words), left(room.d_scores, query_words));
+            let again = queries.start > 0;
+            let place = keys.start * width;
+            times(probabilities, down(room.d_context_down), room.d_values.add(place), again);
+            times(d_scores, down(room.queries_down), room.d_keys.add(place), again);
+            let words = room.keys_turned.add(keys.start / self.precision.per_word());
+            let keys_turned = Left { words, stride: self.words(self.len), rows: width };
+            let d_scores_down = Right {
+                words: room.d_scores_down,
+                strips: columns / STRIP,
+                depth: self.words(rows),
+            };
+            times(keys_turned, d_scores_down, room.d_queries_turned, keys.start > 0);
+        }
+    }
+}
+
+/// The mean of each query's gradients of probabilities, which is that of the gradient of the
+/// context over the context.
+struct Means<'a> {
+    precision: Precision,
+    /// Gathered rows of `depth` words, at least as many as means.
+    rows: (*const u32, *const u32),
+    depth: usize,
+    means: &'a mut [f32],
+}
+
+impl Kernel for Means<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        // The mean of dp under p, which is that of the gradient over the output.
-        let mean = s.splat(zip_sum(
-            s,
-            self.ctx,
-            self.dctx,
-            #[inline(always)]
-            |c, d| s.mul(c, d),
-        ));
-        let (scale, shift) = (s.splat(self.scale), s.splat(-self.lse));
-        for first in (0..self.len).step_by(S::LANES) {
-            let (p_lanes, ds_lanes) = (&mut self.p[first..], &mut self.ds[first..]);
-            let p = math::exp_clamped(s, s.fma(s.load(p_lanes), scale, shift));
-            let (mut kept, mut dp) = (p, s.load(ds_lanes));
-            if let Some((mask, (low, high))) = self.dropout {
-                let index = s.add_u32(s.lane_numbers(), s.splat_u32(first as u32));
-                let hash = hash_lanes(s, index, s.splat_u32(low), s.splat_u32(high));
-                let drop = s.lt_u32(hash, s.splat_u32(mask.threshold));
-                let factor = s.select(drop, s.zero(), s.splat(mask.scale));
-                (kept, dp) = (s.mul(p, factor), s.mul(dp, factor));
+    fn run<S: Words>(self, s: S) {
+        let numbers = self.depth * self.precision.per_word();
+        for (row, mean) in self.means.iter_mut().enumerate() {
+            let mut sum = s.zero();
+            for place in (0..numbers).step_by(S::LANES) {
+                // SAFETY: `pack_queries` has gathered these rows, with zeros at their ends.
+                sum = unsafe {
+                    let x = self.rows.0.add(row * self.depth);
+                    let y = self.rows.1.add(row * self.depth);
+                    let x = load_numbers(s, self.precision, x, place);
+                    s.fma(x, load_numbers(s, self.precision, y, place), sum)
+                };
             }
-            s.store(p_lanes, kept);
-            s.store(ds_lanes, s.mul(s.mul(p, s.sub(dp, mean)), scale));
+            *mean = s.sum(sum);
         }
     }
 }

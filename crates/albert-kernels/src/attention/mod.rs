@@ -5,16 +5,26 @@
 //! works on a block of queries at a time, so that never more than that many rows of scores
 //! exist. The forward pass keeps the logarithm of each softmax's sum, from which the backward
 //! pass computes the probabilities again.
+//!
+//! All products are of packed words, in the precision of the operands; the softmax and all sums
+//! are in `f32`. The forward pass of one head ([`Head`]) is also that of the encoder.
 
 mod backward;
 mod forward;
-mod product;
+mod head;
+mod pack;
+mod scores;
 
 pub use backward::attention_backward;
 pub use forward::attention;
+pub(crate) use head::Head;
+pub(crate) use pack::{Source, Target};
 
-use crate::dropout::{self, Mask};
-use crate::gemm::Matrix;
+use crate::dropout::Mask;
+use crate::operand::{Operand, SharedOperand};
+use crate::product::Precision;
+use head::HeadDropout;
+use pack::number_bytes;
 use std::ops::Range;
 
 /// The sequences and heads of one attention.
@@ -39,9 +49,6 @@ pub struct AttentionDropout {
     /// The share of probabilities that are dropped.
     pub rate: f32,
 }
-
-/// Queries in a block.
-const QUERIES: usize = 64;
 
 impl Attention<'_> {
     /// Checks the sequences and returns the number of tokens.
@@ -77,24 +84,38 @@ impl Attention<'_> {
         (self.sequence_starts[sequence]..self.sequence_starts[sequence + 1], head)
     }
 
-    /// The dropout mask and the key lanes of one head's queries.
-    fn dropout_keys(&self, head: usize, queries: Range<usize>) -> Option<DropoutKeys> {
-        let dropout = self.dropout.filter(|dropout| dropout.rate > 0.0)?;
-        let mut keys =
-            DropoutKeys { mask: Mask::new(dropout.rate), low: [0; QUERIES], high: [0; QUERIES] };
-        for (i, query) in queries.enumerate() {
-            let index = dropout::attention_dropout_index(head, query, self.tokens(), 0);
-            (keys.low[i], keys.high[i]) = dropout::key(dropout.seed, (index >> 32) as u32);
-        }
-        Some(keys)
+    /// Where the numbers of a part of one head begin in the rows of `qkv`.
+    fn column(&self, part: Part, head: usize) -> usize {
+        part as usize * self.hidden_size() + head * self.head_size
     }
-}
 
-/// What decides the dropout of a block of queries: one pair of key halves for each.
-struct DropoutKeys {
-    mask: Mask,
-    low: [u32; QUERIES],
-    high: [u32; QUERIES],
+    /// The head that begins at `column` of the rows of `x`, to read.
+    fn source(&self, x: &Operand, column: usize) -> Source {
+        let bytes = column * number_bytes(x.precision());
+        Source {
+            precision: x.precision(),
+            start: x.words(self.tokens()).cast::<u8>().wrapping_add(bytes),
+            row_bytes: 4 * x.stride(),
+            size: self.head_size,
+        }
+    }
+
+    /// The head that begins at `column` of the rows of `x`, to write.
+    fn target(&self, x: &SharedOperand, column: usize) -> Target {
+        let bytes = column * number_bytes(x.precision);
+        Target {
+            precision: x.precision,
+            start: x.at(0, 0).cast::<u8>().wrapping_add(bytes),
+            row_bytes: 4 * x.stride,
+            size: self.head_size,
+        }
+    }
+
+    /// Which probabilities of a head are dropped, if any are.
+    fn head_dropout(&self, head: usize) -> Option<HeadDropout> {
+        let AttentionDropout { seed, rate } = self.dropout.filter(|dropout| dropout.rate > 0.0)?;
+        Some(HeadDropout { mask: Mask::new(rate), seed, head, tokens: self.tokens() })
+    }
 }
 
 /// The parts of a row of `qkv`.
@@ -105,27 +126,56 @@ enum Part {
     Value = 2,
 }
 
-/// One part of one head, for some tokens: a matrix of tokens by `head_size`.
-fn head_of_qkv<'a>(
-    shape: &Attention<'_>,
-    qkv: &'a [f32],
-    tokens: Range<usize>,
-    head: usize,
-    part: Part,
-) -> Matrix<'a> {
-    let h = shape.hidden_size();
-    let first = tokens.start * 3 * h + part as usize * h + head * shape.head_size;
-    Matrix::strided(&qkv[first..], tokens.len(), shape.head_size, 3 * h)
+/// Panics unless `x` is `[tokens, width]` in this precision.
+fn check(what: &str, x: &Operand, precision: Precision, tokens: usize, width: usize) {
+    assert_eq!(x.precision(), precision, "{what} has the precision of qkv");
+    assert_eq!(x.width(), width, "{what} has rows of {width}");
+    assert!(x.rows() >= tokens, "{what} has a row for each token");
 }
 
-/// One head, for some tokens, of a matrix of tokens by `H`.
-fn head_of<'a>(
-    shape: &Attention<'_>,
-    x: &'a [f32],
-    tokens: Range<usize>,
-    head: usize,
-) -> Matrix<'a> {
-    let h = shape.hidden_size();
-    let first = tokens.start * h + head * shape.head_size;
-    Matrix::strided(&x[first..], tokens.len(), shape.head_size, h)
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    /// Rows of numbers without pattern in -1..1.
+    fn operand(isa: Isa, rows: usize, width: usize, step: f32) -> Operand {
+        let numbers: Vec<f32> = (0..rows * width).map(|i| (i as f32 * step).sin()).collect();
+        let mut operand = Operand::new(Precision::Bf16);
+        operand.reserve(rows, width);
+        operand.round(isa, &numbers);
+        operand
+    }
+
+    #[test]
+    fn tiles_compute_what_lanes_compute() {
+        let Some(amx) = Isa::emulated_amx() else {
+            println!("skipped: this processor has no AVX-512 with BF16 beside the tiles");
+            return;
+        };
+        let dropout = Some(AttentionDropout { seed: 3, rate: 0.1 });
+        for (sequence_starts, heads, head_size) in
+            [(&[0, 5, 75][..], 2, 13), (&[0, 33], 1, 48), (&[0, 1, 130], 1, 64)]
+        {
+            let shape = Attention { sequence_starts, heads, head_size, dropout };
+            let (rows, h) = (shape.tokens(), shape.hidden_size());
+            let run = |isa| {
+                let qkv = operand(isa, rows, 3 * h, 12.9898);
+                let (d_context, mut context) =
+                    (operand(isa, rows, h, 78.233), operand(isa, rows, h, 1.0));
+                let (mut d_qkv, mut log_sums) =
+                    (operand(isa, rows, 3 * h, 1.0), vec![0.0; heads * rows]);
+                attention(isa, &shape, &qkv, &mut context, Some(&mut log_sums));
+                attention_backward(isa, &shape, &qkv, &context, &log_sums, &d_context, &mut d_qkv);
+                [context.to_f32(rows), d_qkv.to_f32(rows)]
+            };
+            for (tiles, lanes) in run(amx).iter().zip(&run(Isa::best())) {
+                let square = |x: f32| f64::from(x) * f64::from(x);
+                let size: f64 = lanes.iter().map(|&x| square(x)).sum();
+                let error: f64 = tiles.iter().zip(lanes).map(|(a, b)| square(a - b)).sum();
+                // The order of sums differs, and so, rarely, what is rounded to bf16.
+                assert!(size > 0.0 && (error / size).sqrt() < 1e-3, "{}", (error / size).sqrt());
+            }
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! What each thread of the team does: its part of every product of every layer.
 
-use super::attention::Head;
 use super::memory::{LocalPointers, Pointers};
 use super::plan::{RowTile, part, pieces, strips_at_once};
 use super::rows::{Accumulate, Activated, Convert, ResidualNorm, Sums, Target};
 use super::team::Team;
 use super::{AttentionWeights, Encoder, FeedForwardWeights, Norm, PackedLinear, chunk};
 use crate::activation::Activation;
+use crate::attention::{Head, Source, Target as ContextTarget};
 use crate::isa::Isa;
 use crate::product::{Precision, RowScale, STRIP, Weights, words_padded};
 use std::ops::Range;
@@ -317,27 +317,30 @@ impl Member<'_> {
                 return;
             }
             let (sequence, head) = (task / heads, task % heads);
-            let place = |part: usize| (part * hidden + head * size) * bytes;
+            let part = |part: usize| Source {
+                precision,
+                start: self.pointers.qkv.wrapping_add((part * hidden + head * size) * bytes),
+                row_bytes: (3 * hidden).next_multiple_of(STRIP) * bytes,
+                size,
+            };
+            let at = head * size * 4 / context.per_word();
             let head = Head {
                 isa: self.isa,
-                precision,
-                qkv: self.pointers.qkv,
-                row_bytes: (3 * hidden).next_multiple_of(STRIP) * bytes,
-                parts: [place(0), place(1), place(2)],
-                size,
+                parts: [0, 1, 2].map(part),
+                context: ContextTarget {
+                    precision: context,
+                    start: self.pointers.context.cast::<u8>().wrapping_add(at),
+                    row_bytes: self.context_stride() * 4,
+                    size,
+                },
                 scale: 1.0 / (size as f32).sqrt(),
-                context: self
-                    .pointers
-                    .context
-                    .cast::<u8>()
-                    .wrapping_add(head * size * 4 / context.per_word()),
-                context_precision: context,
-                context_row_bytes: self.context_stride() * 4,
+                dropout: None,
+                log_sums: None,
             };
             let tokens = self.starts[sequence]..self.starts[sequence + 1];
             if !tokens.is_empty() {
                 // SAFETY: a task is one head of one sequence, which nobody else has.
-                unsafe { head.attend(tokens, self.local().room) };
+                unsafe { head.attend(tokens, self.local().attention) };
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The memory of a run: what the team shares and what each thread has, sized once per shape.
 
-use super::attention::{Room, Sizes};
 use super::plan::{ROWS_MAX, RowTile, STRIPS_AT_ONCE};
 use super::rows::COLUMNS;
 use super::{Encoder, EncoderShape, chunk};
+use crate::attention::Head;
 use crate::product::{Precision, RowScale, STRIP, words_padded};
 use crate::scratch::Aligned;
 
@@ -31,12 +31,7 @@ struct Local {
     left: Aligned,
     wide_scales: Vec<RowScale>,
     left_scales: Vec<RowScale>,
-    keys: Aligned,
-    values: Aligned,
-    queries: Aligned,
-    scores: Aligned,
-    probabilities: Aligned,
-    context: Aligned,
+    attention: Aligned,
 }
 
 /// Makes a buffer at least `len` long; new memory is zeros.
@@ -99,13 +94,7 @@ impl Local {
         grow_scales(&mut self.wide_scales, rows);
         grow_scales(&mut self.left_scales, rows.min(RowTile::MAX));
         let head_size = shape.hidden_size / shape.heads;
-        let sizes = Sizes::new(precision.wider(), head_size, longest);
-        grow(&mut self.keys, sizes.keys);
-        grow(&mut self.values, sizes.values);
-        grow(&mut self.queries, sizes.queries);
-        grow(&mut self.scores, sizes.scores);
-        grow(&mut self.probabilities, sizes.probabilities);
-        grow(&mut self.context, sizes.context);
+        grow(&mut self.attention, Head::room(precision.wider(), head_size, longest));
     }
 }
 
@@ -131,7 +120,7 @@ pub(super) struct LocalPointers {
     pub(super) wide_scales: *mut RowScale,
     pub(super) left: *mut u32,
     pub(super) left_scales: *mut RowScale,
-    pub(super) room: Room,
+    pub(super) attention: *mut u32,
 }
 
 // SAFETY: plain memory; who may use which part when is the contract of `Member::run`.
@@ -149,14 +138,7 @@ impl Pointers {
             wide_scales: local.wide_scales.as_mut_ptr(),
             left: words(&mut local.left),
             left_scales: local.left_scales.as_mut_ptr(),
-            room: Room {
-                keys: words(&mut local.keys),
-                values: words(&mut local.values),
-                queries: words(&mut local.queries),
-                scores: words(&mut local.scores),
-                probabilities: words(&mut local.probabilities),
-                context: words(&mut local.context),
-            },
+            attention: words(&mut local.attention),
         };
         Self {
             x: space.x.as_mut_ptr(),

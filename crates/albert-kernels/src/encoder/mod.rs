@@ -7,7 +7,6 @@
 //! product. Either way an element is one chain of operations, so its bits do not depend on the
 //! number of threads.
 
-mod attention;
 mod layer;
 mod linear;
 mod memory;

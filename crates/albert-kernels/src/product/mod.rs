@@ -11,6 +11,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod pack;
 mod quantise;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod weights;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use amx::{Amx, AmxKind};
+pub(crate) use pack::{AcrossRows, PackColumns, PackStrip, depth_pieces};
 pub use quantise::quantise_weights;
 pub(crate) use quantise::{RowScale, convert_row};
 pub use weights::WeightData;

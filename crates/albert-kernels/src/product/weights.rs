@@ -20,7 +20,7 @@ pub(crate) struct Weights {
     /// Words of depth.
     pub(crate) depth: usize,
     /// `strips * depth * STRIP` words; outputs that do not exist are zeros.
-    words: Aligned,
+    pub(super) words: Aligned,
     /// Bytes only: what one unit of each column stands for.
     pub(crate) scales: Vec<f32>,
     /// Bytes only: the sum of each column's weights, as they are after rounding.
@@ -158,10 +158,31 @@ impl Weights {
         (c, c_stride): (*mut u32, usize),
         accumulate: bool,
     ) {
-        assert!(strips.end <= self.strips());
+        let depth = 0..self.depth;
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.multiply_part(isa, (a, a_stride), rows, strips, depth, (c, c_stride), accumulate);
+        }
+    }
+
+    /// As [`multiply`](Self::multiply), along `depth` only: words of A from there on are at `a`.
+    ///
+    /// # Safety
+    /// As for `multiply`, with `depth.len()` readable words in each row of `a`.
+    pub(crate) unsafe fn multiply_part(
+        &self,
+        isa: Isa,
+        (a, a_stride): (*const u32, usize),
+        rows: usize,
+        strips: Range<usize>,
+        depth: Range<usize>,
+        (c, c_stride): (*mut u32, usize),
+        accumulate: bool,
+    ) {
+        assert!(strips.end <= self.strips() && depth.end <= self.depth);
         let strip_stride = self.depth * STRIP;
-        let b = self.words[strips.start * strip_stride..].as_ptr().cast();
-        let depth = self.depth;
+        let b = self.words[strips.start * strip_stride + depth.start * STRIP..].as_ptr().cast();
+        let depth = depth.len();
         let strips = strips.len();
         let product =
             Product { a, a_stride, rows, b, strip_stride, strips, depth, c, c_stride, accumulate };

@@ -166,6 +166,11 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn times_pow2(self, a: __m512, n: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
     fn lt(self, a: __m512, b: __m512) -> __mmask16 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }

@@ -95,6 +95,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F) -> Self::F;
     /// `2^n` for an `n` that is an integer in `-126..=127`.
     fn pow2(self, n: Self::F) -> Self::F;
+    /// `a 2^n` for an `n` as in [`Simd::pow2`].
+    #[inline(always)]
+    fn times_pow2(self, a: Self::F, n: Self::F) -> Self::F {
+        self.mul(a, self.pow2(n))
+    }
     /// `a < b`, false where either is NaN.
     fn lt(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where the mask is set, else `b`.

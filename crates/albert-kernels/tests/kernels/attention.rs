@@ -2,12 +2,12 @@
 
 use crate::compare::{assert_close, assert_same_on_any_threads, numbers};
 use albert_kernels::{
-    Attention, AttentionDropout, Isa, attention, attention_backward, attention_dropout_index,
-    dropout_keep,
+    Attention, AttentionDropout, Isa, Operand, Precision, attention, attention_backward,
+    attention_dropout_index, dropout_keep,
 };
 
 /// Sequence starts, heads, head size.
-const CASES: [(&[usize], usize, usize); 8] = [
+const CASES: [(&[usize], usize, usize); 10] = [
     (&[0], 2, 4),
     (&[0, 1], 1, 1),
     (&[0, 1, 2, 2, 5], 2, 26),
@@ -16,6 +16,8 @@ const CASES: [(&[usize], usize, usize); 8] = [
     (&[0, 64, 129, 194], 1, 128),
     (&[0, 150], 2, 26),
     (&[0, 300], 1, 7),
+    (&[0, 33, 98, 100, 180], 3, 13),
+    (&[0, 512, 513, 641], 1, 64),
 ];
 
 struct Truth {
@@ -80,83 +82,159 @@ fn truth(shape: &Attention<'_>, qkv: &[f32], dctx: &[f32]) -> Truth {
     out
 }
 
-fn check(isa: Isa, shape: &Attention<'_>) {
+/// Largest relative errors: of the context, of the logarithms, and of each part of the gradient.
+struct Limits {
+    context: f64,
+    log_sums: f64,
+    d_qkv: f64,
+    /// Of a gradient that is zero, absolute.
+    zero: f32,
+}
+
+fn limits(precision: Precision) -> Limits {
+    match precision {
+        Precision::F32 => Limits { context: 5e-7, log_sums: 1e-7, d_qkv: 6e-7, zero: 1e-6 },
+        _ => Limits { context: 3e-3, log_sums: 1e-7, d_qkv: 5e-3, zero: 1e-2 },
+    }
+}
+
+/// Rows of `width` numbers, rounded.
+fn operand(isa: Isa, precision: Precision, x: &[f32], width: usize) -> Operand {
+    let mut operand = Operand::new(precision);
+    operand.reserve(x.len() / width, width);
+    operand.round(isa, x);
+    operand
+}
+
+/// What attention and its backward pass give for some inputs.
+struct Results {
+    /// The inputs, as they are after rounding.
+    qkv: Vec<f32>,
+    d_context: Vec<f32>,
+    context: Vec<f32>,
+    log_sums: Vec<f32>,
+    d_qkv: Vec<f32>,
+}
+
+fn run(
+    isa: Isa,
+    precision: Precision,
+    shape: &Attention<'_>,
+    qkv: &[f32],
+    d_context: &[f32],
+) -> Results {
+    let (tokens, h) = (*shape.sequence_starts.last().unwrap(), shape.heads * shape.head_size);
+    let qkv = operand(isa, precision, qkv, 3 * h);
+    let d_context = operand(isa, precision, d_context, h);
+    // What is not written shows.
+    let unwritten = vec![f32::NAN; tokens * 3 * h];
+    let mut context = operand(isa, precision, &unwritten[..tokens * h], h);
+    let mut log_sums = vec![f32::NAN; shape.heads * tokens];
+    attention(isa, shape, &qkv, &mut context, Some(&mut log_sums));
+    let mut again = operand(isa, precision, &unwritten[..tokens * h], h);
+    attention(isa, shape, &qkv, &mut again, None);
+    assert_eq!(context.to_f32(tokens), again.to_f32(tokens));
+    let mut d_qkv = operand(isa, precision, &unwritten, 3 * h);
+    attention_backward(isa, shape, &qkv, &context, &log_sums, &d_context, &mut d_qkv);
+    Results {
+        qkv: qkv.to_f32(tokens),
+        d_context: d_context.to_f32(tokens),
+        context: context.to_f32(tokens),
+        log_sums,
+        d_qkv: d_qkv.to_f32(tokens),
+    }
+}
+
+fn check(isa: Isa, precision: Precision, shape: &Attention<'_>) {
     let (tokens, h) = (*shape.sequence_starts.last().unwrap(), shape.heads * shape.head_size);
     let qkv: Vec<f32> = numbers(tokens * 3 * h, 1).iter().map(|x| 2.0 * x).collect();
-    let dctx = numbers(tokens * h, 2);
-    let truth = truth(shape, &qkv, &dctx);
-    let (mut ctx, mut lse) = (vec![f32::NAN; tokens * h], vec![f32::NAN; shape.heads * tokens]);
-    attention(isa, shape, &qkv, &mut ctx, Some(&mut lse));
-    let what =
-        format!("{:?} heads {} size {}", shape.sequence_starts, shape.heads, shape.head_size);
-    assert_close(isa, &format!("ctx {what}"), &ctx, &truth.ctx, 5e-7);
-    assert_close(isa, "lse", &lse, &truth.lse, 1e-7);
-    let mut again = vec![f32::NAN; tokens * h];
-    attention(isa, shape, &qkv, &mut again, None);
-    assert_eq!(ctx, again);
-    let mut dqkv = vec![f32::NAN; tokens * 3 * h];
-    attention_backward(isa, shape, &qkv, &ctx, &lse, &dctx, &mut dqkv);
+    let results = run(isa, precision, shape, &qkv, &numbers(tokens * h, 2));
+    let truth = truth(shape, &results.qkv, &results.d_context);
+    let limits = limits(precision);
+    let what = format!(
+        "{} {:?} heads {} size {}",
+        precision.name(),
+        shape.sequence_starts,
+        shape.heads,
+        shape.head_size
+    );
+    assert_close(isa, &format!("context {what}"), &results.context, &truth.ctx, limits.context);
+    assert_close(isa, &format!("sums {what}"), &results.log_sums, &truth.lse, limits.log_sums);
     for part in 0..3 {
         let pick = |i: &usize| i % (3 * h) / h == part;
-        let got: Vec<f32> = (0..dqkv.len()).filter(pick).map(|i| dqkv[i]).collect();
-        let want: Vec<f64> = (0..dqkv.len()).filter(pick).map(|i| truth.dqkv[i]).collect();
+        let places: Vec<usize> = (0..results.d_qkv.len()).filter(pick).collect();
+        let got: Vec<f32> = places.iter().map(|&i| results.d_qkv[i]).collect();
+        let want: Vec<f64> = places.iter().map(|&i| truth.dqkv[i]).collect();
         // With one key the softmax is constant: the gradients of queries and keys are zero up
         // to rounding, and have no relative error.
         let single = shape.sequence_starts.windows(2).all(|w| w[1] - w[0] <= 1);
         if part == 2 || !single {
-            assert_close(isa, &format!("dqkv part {part} {what}"), &got, &want, 6e-7);
+            assert_close(isa, &format!("d_qkv {part} {what}"), &got, &want, limits.d_qkv);
         } else {
-            assert!(got.iter().all(|x| x.abs() < 1e-6));
+            assert!(got.iter().all(|x| x.abs() < limits.zero), "{} {what}: {got:?}", isa.name());
+        }
+    }
+}
+
+fn check_all(dropout: Option<AttentionDropout>) {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for isa in Isa::available() {
+            for (sequence_starts, heads, head_size) in CASES {
+                check(isa, precision, &Attention { sequence_starts, heads, head_size, dropout });
+            }
         }
     }
 }
 
 #[test]
 fn values_and_gradients() {
-    for isa in Isa::available_f32() {
-        for (sequence_starts, heads, head_size) in CASES {
-            check(isa, &Attention { sequence_starts, heads, head_size, dropout: None });
-        }
-    }
+    check_all(None);
 }
 
 #[test]
 fn values_and_gradients_with_dropout() {
-    let dropout = Some(AttentionDropout { seed: 77, rate: 0.2 });
-    for isa in Isa::available_f32() {
-        for (sequence_starts, heads, head_size) in CASES {
-            check(isa, &Attention { sequence_starts, heads, head_size, dropout });
-        }
-    }
+    check_all(Some(AttentionDropout { seed: 77, rate: 0.2 }));
 }
 
 #[test]
 fn a_sequence_does_not_see_its_neighbours() {
-    let (heads, head_size) = (2, 16);
-    let qkv = numbers(50 * 3 * 32, 1);
-    for isa in Isa::available_f32() {
-        let whole = Attention { sequence_starts: &[0, 20, 50], heads, head_size, dropout: None };
-        let alone = Attention { sequence_starts: &[0, 30], ..whole };
-        let (mut a, mut b) = (vec![0.0; 50 * 32], vec![0.0; 30 * 32]);
-        attention(isa, &whole, &qkv, &mut a, None);
-        attention(isa, &alone, &qkv[20 * 96..], &mut b, None);
-        assert_eq!(a[20 * 32..], b);
+    let (heads, head_size, h) = (2, 16, 32);
+    let (qkv, d_context) = (numbers(150 * 3 * h, 1), numbers(150 * h, 2));
+    let all = Attention { sequence_starts: &[0, 20, 115, 150], heads, head_size, dropout: None };
+    let alone = Attention { sequence_starts: &[0, 95], ..all };
+    for precision in [Precision::F32, Precision::Bf16] {
+        for isa in Isa::available() {
+            let a = run(isa, precision, &all, &qkv, &d_context);
+            let rows = |width: usize| 20 * width..115 * width;
+            let b = run(isa, precision, &alone, &qkv[rows(3 * h)], &d_context[rows(h)]);
+            assert_eq!(a.context[rows(h)], b.context);
+            assert_eq!(a.d_qkv[rows(3 * h)], b.d_qkv);
+        }
     }
 }
 
 #[test]
 fn the_bits_do_not_depend_on_threads() {
     let (tokens, h) = (150, 96);
-    let (qkv, dctx) = (numbers(tokens * 3 * h, 1), numbers(tokens * h, 2));
+    let (qkv, d_context) = (numbers(tokens * 3 * h, 1), numbers(tokens * h, 2));
     let dropout = Some(AttentionDropout { seed: 7, rate: 0.1 });
     let shape = Attention { sequence_starts: &[0, 70, 71, 150], heads: 3, head_size: 32, dropout };
-    for isa in Isa::available_f32() {
-        assert_same_on_any_threads(|| {
-            let (mut ctx, mut lse) = (vec![0.0; tokens * h], vec![0.0; 3 * tokens]);
-            attention(isa, &shape, &qkv, &mut ctx, Some(&mut lse));
-            let mut dqkv = vec![0.0; tokens * 3 * h];
-            attention_backward(isa, &shape, &qkv, &ctx, &lse, &dctx, &mut dqkv);
-            [ctx, lse, dqkv].concat()
-        });
+    for precision in [Precision::F32, Precision::Bf16] {
+        for isa in Isa::available() {
+            assert_same_on_any_threads(|| {
+                let results = run(isa, precision, &shape, &qkv, &d_context);
+                [results.context, results.log_sums, results.d_qkv].concat()
+            });
+        }
     }
+}
+
+#[test]
+#[should_panic(expected = "the context has the precision of qkv")]
+fn operands_of_two_precisions_are_refused() {
+    let shape = Attention { sequence_starts: &[0, 1], heads: 1, head_size: 1, dropout: None };
+    let isa = Isa::PORTABLE;
+    let qkv = operand(isa, Precision::F32, &[0.0; 3], 3);
+    let mut context = operand(isa, Precision::Bf16, &[0.0], 1);
+    attention(isa, &shape, &qkv, &mut context, None);
 }

@@ -8,7 +8,6 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod encoder;
-mod gemm;
 #[cfg(target_os = "linux")]
 mod guard;
 mod norm;

@@ -1,13 +1,16 @@
-//! The fast backend: `f32` on the widest instructions the processor has. It cuts buffers into
-//! slices and calls `albert_kernels`; the arithmetic is there.
+//! The fast backend: the widest instructions the processor has, with products in `f32` or bf16 and
+//! everything else in `f32`. It cuts buffers into slices and calls `albert_kernels`; the arithmetic
+//! is there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use albert_kernels::{self as kernels, Activation as Kernel, Isa, LayerNorm, NormStats};
+use albert_kernels::{
+    self as kernels, Activation as Kernel, Isa, LayerNorm, LinearWeights, NormStats, Operand,
+};
 
 use super::{
-    AdamStep, Attention, Backend, ClassGradient, ClassLoss, Dropout, Embeddings, Linear, Norm,
-    Precision, Span, Tokens, Write,
+    AdamStep, Attention, Backend, ClassGradient, ClassLoss, Dropout, Embeddings, Linear, Map, Norm,
+    Output, Precision, Span, Tokens,
 };
 use crate::config::Activation;
 use crate::error::{Error, Result};
@@ -19,8 +22,24 @@ const LOGITS_MAX: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Isa,
-    /// Room for a block of logits, reused.
-    logits: Arc<Mutex<Vec<f32>>>,
+    /// Of the products of training.
+    precision: Precision,
+    room: Arc<Mutex<Option<Logits>>>,
+}
+
+/// Room for what some rows are classified by, their logits and the gradient of these, reused.
+#[derive(Debug)]
+struct Logits {
+    x: Operand,
+    values: Vec<f32>,
+    gradient: Operand,
+}
+
+impl Logits {
+    fn new(precision: Precision) -> Self {
+        let operand = || Operand::new(precision);
+        Self { x: operand(), values: Vec::new(), gradient: operand() }
+    }
 }
 
 impl Cpu {
@@ -36,7 +55,23 @@ impl Cpu {
     /// A given instruction set.
     #[must_use]
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa, logits: Arc::default() }
+        Self { isa, precision: Precision::F32, room: Arc::default() }
+    }
+
+    /// The same processor, training with products in this precision: `f32` unless said otherwise.
+    ///
+    /// # Panics
+    /// For int8, which is not trained in.
+    #[must_use]
+    pub fn training_in(self, precision: Precision) -> Self {
+        assert_ne!(precision, Precision::Int8, "int8 is for inference");
+        Self { precision, ..self }
+    }
+
+    /// The precision of the products of training.
+    #[must_use]
+    pub fn training_precision(&self) -> Precision {
+        self.precision
     }
 
     /// Sets the number of threads of the whole process, once.
@@ -97,6 +132,19 @@ impl From<Activation> for Kernel {
     }
 }
 
+fn kernel_dropout(dropout: Dropout) -> Option<kernels::Dropout> {
+    let Dropout { rate, seed } = dropout;
+    (rate > 0.0).then_some(kernels::Dropout { seed, rate })
+}
+
+fn kernel_output(output: Output<'_, Cpu>, len: usize) -> kernels::Output<'_> {
+    match output {
+        Output::Set(y) => kernels::Output::Set(&mut y[..len]),
+        Output::Add(y) => kernels::Output::Add(&mut y[..len]),
+        Output::Operand(y) => kernels::Output::Operand(y),
+    }
+}
+
 fn layer_norm<'a>(p: &'a [f32], norm: &Norm) -> LayerNorm<'a> {
     LayerNorm { gamma: &p[norm.gamma.range()], beta: &p[norm.beta.range()], eps: norm.eps as f32 }
 }
@@ -124,32 +172,34 @@ fn attention_shape<'a>(shape: &Attention, starts: &'a [usize]) -> kernels::Atten
     }
 }
 
-/// The logits and losses of one block of rows.
-struct Block<'a> {
-    x: &'a [f32],
-    labels: &'a [u32],
-    logits: &'a mut [f32],
-}
-
 impl Cpu {
+    /// The losses of the rows in `room.x`, and with a scale the gradients of it times their sum:
+    /// that of the rows, overwritten, and those of all parameters, added to.
     fn classify_block(
         &self,
         p: &[f32],
-        linear: &Linear,
-        block: Block<'_>,
+        map: Map<'_, LinearWeights>,
+        room: &mut Logits,
+        labels: &[u32],
         gradient: Option<(f32, &mut [f32], &mut [f32])>,
     ) -> ClassLoss {
-        let Block { x, labels, logits } = block;
-        let (isa, rows) = (self.isa, labels.len());
-        let (weight, bias) = (&p[linear.weight.range()], &p[linear.bias.range()]);
-        kernels::linear(isa, x, weight, bias, Kernel::Identity, None, logits);
+        let (isa, rows, classes) = (self.isa, labels.len(), map.linear.output);
+        let Logits { x, values, gradient: d_logits } = room;
+        values.resize(values.len().max(rows * classes), 0.0);
+        let logits = &mut values[..rows * classes];
+        let out = kernels::Output::Set(logits);
+        kernels::linear(isa, map.weights, &p[map.linear.bias.range()], x, rows, out);
         let mut losses = vec![0.0; rows];
-        let scale = gradient.as_ref().map_or(1.0, |(scale, ..)| *scale);
-        let correct = kernels::softmax_cross_entropy(isa, logits, labels, scale, &mut losses);
+        let scaled = gradient.as_ref().map(|(scale, ..)| {
+            d_logits.reserve(rows, classes);
+            (*scale, &mut *d_logits)
+        });
+        let correct = kernels::softmax_cross_entropy(isa, logits, labels, scaled, &mut losses);
         if let Some((_, d_x, g)) = gradient {
-            kernels::linear_backward_input(isa, rows, logits, weight, d_x, false);
-            let [d_weight, d_bias] = two(g, linear.weight, linear.bias);
-            kernels::linear_backward_params(isa, rows, x, logits, d_weight, d_bias);
+            let d_x = kernels::Output::Set(d_x);
+            kernels::linear_backward_input(isa, map.weights, d_logits, rows, d_x);
+            let [d_weight, d_bias] = two(g, map.linear.weight, map.linear.bias);
+            kernels::linear_backward_params(isa, x, d_logits, rows, d_weight, d_bias);
         }
         ClassLoss { sum: losses.iter().map(|loss| f64::from(*loss)).sum(), correct }
     }
@@ -158,6 +208,8 @@ impl Cpu {
 impl Backend for Cpu {
     type Real = f32;
     type Buffer = Buffer;
+    type Operand = Operand;
+    type Weights = LinearWeights;
 
     fn zeros(&self, len: usize) -> Buffer {
         vec![0.0; len]
@@ -177,6 +229,22 @@ impl Backend for Cpu {
 
     fn clear(&self, buffer: &mut Buffer) {
         kernels::fill(buffer, 0.0);
+    }
+
+    fn operand(&self) -> Operand {
+        Operand::new(self.precision)
+    }
+
+    fn reserve(&self, operand: &mut Operand, rows: usize, width: usize) {
+        operand.reserve(rows, width);
+    }
+
+    fn round(&self, x: &Buffer, rows: usize, width: usize, operand: &mut Operand) {
+        operand.round(self.isa, &x[..rows * width]);
+    }
+
+    fn pack(&self, p: &Buffer, linear: &Linear) -> LinearWeights {
+        LinearWeights::new(self.isa, self.precision, &p[linear.weight.range()], linear.input)
     }
 
     fn embed(&self, p: &Buffer, tables: &Embeddings, tokens: Tokens<'_>, out: &mut Buffer) {
@@ -204,55 +272,87 @@ impl Backend for Cpu {
         kernels::embed_backward(&mut slices, token_ids(tokens), tables.width, &d_out[..len]);
     }
 
-    fn linear(&self, p: &Buffer, linear: &Linear, x: &Buffer, rows: usize, out: &mut Buffer) {
-        kernels::linear(
-            self.isa,
-            &x[..rows * linear.input],
-            &p[linear.weight.range()],
-            &p[linear.bias.range()],
-            Kernel::Identity,
-            None,
-            &mut out[..rows * linear.output],
-        );
-    }
-
-    fn linear_backward(
+    fn linear(
         &self,
         p: &Buffer,
-        linear: &Linear,
-        x: &Buffer,
-        d_out: &Buffer,
+        map: Map<'_, LinearWeights>,
+        x: &Operand,
         rows: usize,
-        d_x: &mut Buffer,
-        write: Write,
-        g: &mut Buffer,
+        out: Output<'_, Self>,
     ) {
-        let (x, d_out) = (&x[..rows * linear.input], &d_out[..rows * linear.output]);
-        let (weight, d_x) = (&p[linear.weight.range()], &mut d_x[..rows * linear.input]);
-        kernels::linear_backward_input(self.isa, rows, d_out, weight, d_x, write == Write::Add);
-        let [d_weight, d_bias] = two(g, linear.weight, linear.bias);
-        kernels::linear_backward_params(self.isa, rows, x, d_out, d_weight, d_bias);
+        let out = kernel_output(out, rows * map.linear.output);
+        kernels::linear(self.isa, map.weights, &p[map.linear.bias.range()], x, rows, out);
     }
 
     fn linear_activated(
         &self,
         p: &Buffer,
-        linear: &Linear,
+        map: Map<'_, LinearWeights>,
         activation: Activation,
-        x: &Buffer,
+        x: &Operand,
         rows: usize,
-        pre: &mut Buffer,
-        out: &mut Buffer,
+        pre: &mut Operand,
+        out: &mut Operand,
     ) {
-        kernels::linear(
+        kernels::linear_activated(
             self.isa,
-            &x[..rows * linear.input],
-            &p[linear.weight.range()],
-            &p[linear.bias.range()],
+            map.weights,
+            &p[map.linear.bias.range()],
             activation.into(),
-            Some(&mut pre[..rows * linear.output]),
-            &mut out[..rows * linear.output],
+            x,
+            rows,
+            pre,
+            kernels::Output::Operand(out),
         );
+    }
+
+    fn linear_backward_input(
+        &self,
+        _: &Buffer,
+        map: Map<'_, LinearWeights>,
+        d_out: &Operand,
+        rows: usize,
+        d_x: Output<'_, Self>,
+    ) {
+        let d_x = kernel_output(d_x, rows * map.linear.input);
+        kernels::linear_backward_input(self.isa, map.weights, d_out, rows, d_x);
+    }
+
+    fn linear_backward_activated(
+        &self,
+        _: &Buffer,
+        map: Map<'_, LinearWeights>,
+        d_out: &Operand,
+        activation: Activation,
+        pre: &Operand,
+        rows: usize,
+        d_pre: &mut Operand,
+    ) {
+        kernels::linear_backward_activated(
+            self.isa,
+            map.weights,
+            d_out,
+            activation.into(),
+            pre,
+            rows,
+            kernels::Output::Operand(d_pre),
+        );
+    }
+
+    fn linear_backward_params(
+        &self,
+        linear: &Linear,
+        x: &Operand,
+        d_out: &Operand,
+        rows: usize,
+        g: &mut Buffer,
+    ) {
+        let [d_weight, d_bias] = two(g, linear.weight, linear.bias);
+        kernels::linear_backward_params(self.isa, x, d_out, rows, d_weight, d_bias);
+    }
+
+    fn activate(&self, activation: Activation, pre: &Buffer, out: &mut Buffer, len: usize) {
+        kernels::activate(self.isa, activation.into(), &pre[..len], &mut out[..len]);
     }
 
     fn activation_backward(
@@ -280,40 +380,28 @@ impl Backend for Cpu {
         &self,
         shape: &Attention,
         starts: &[usize],
-        qkv: &Buffer,
-        context: &mut Buffer,
+        qkv: &Operand,
+        context: &mut Operand,
         log_sums: &mut Buffer,
     ) {
-        let (tokens, hidden) = (starts[starts.len() - 1], shape.hidden);
-        kernels::attention(
-            self.isa,
-            &attention_shape(shape, starts),
-            &qkv[..tokens * 3 * hidden],
-            &mut context[..tokens * hidden],
-            Some(&mut log_sums[..tokens * shape.heads]),
-        );
+        let log_sums = &mut log_sums[..starts[starts.len() - 1] * shape.heads];
+        let shape = attention_shape(shape, starts);
+        kernels::attention(self.isa, &shape, qkv, context, Some(log_sums));
     }
 
     fn attention_backward(
         &self,
         shape: &Attention,
         starts: &[usize],
-        qkv: &Buffer,
-        context: &Buffer,
+        qkv: &Operand,
+        context: &Operand,
         log_sums: &Buffer,
-        d_context: &Buffer,
-        d_qkv: &mut Buffer,
+        d_context: &Operand,
+        d_qkv: &mut Operand,
     ) {
-        let (tokens, hidden) = (starts[starts.len() - 1], shape.hidden);
-        kernels::attention_backward(
-            self.isa,
-            &attention_shape(shape, starts),
-            &qkv[..tokens * 3 * hidden],
-            &context[..tokens * hidden],
-            &log_sums[..tokens * shape.heads],
-            &d_context[..tokens * hidden],
-            &mut d_qkv[..tokens * 3 * hidden],
-        );
+        let log_sums = &log_sums[..starts[starts.len() - 1] * shape.heads];
+        let shape = attention_shape(shape, starts);
+        kernels::attention_backward(self.isa, &shape, qkv, context, log_sums, d_context, d_qkv);
     }
 
     fn norm(
@@ -349,11 +437,10 @@ impl Backend for Cpu {
             self.isa,
             layer_norm(p, norm),
             &x[..len],
-            mean,
-            rstd,
+            (mean, rstd),
             &d_out[..len],
             &mut d_x[..len],
-            false,
+            None,
             d_gamma,
             d_beta,
         );
@@ -368,15 +455,21 @@ impl Backend for Cpu {
         residual: &Buffer,
         rows: usize,
         out: &mut Buffer,
+        rounded: Option<&mut Operand>,
         stats: &mut Buffer,
     ) {
         let len = rows * norm.width;
-        self.dropout(dropout, branch, len);
         let (mean, rstd) = stats[..2 * rows].split_at_mut(rows);
-        let stats = Some(NormStats { mean, rstd });
-        let (branch, out) = (&mut branch[..len], &mut out[..len]);
-        let norm = layer_norm(p, norm);
-        kernels::add_layer_norm(self.isa, norm, branch, &residual[..len], out, stats);
+        kernels::add_layer_norm(
+            self.isa,
+            layer_norm(p, norm),
+            kernel_dropout(dropout),
+            &mut branch[..len],
+            &residual[..len],
+            &mut out[..len],
+            rounded,
+            NormStats { mean, rstd },
+        );
     }
 
     fn residual_norm_backward(
@@ -389,13 +482,23 @@ impl Backend for Cpu {
         d_out: &Buffer,
         rows: usize,
         d_residual: &mut Buffer,
-        d_branch: &mut Buffer,
+        d_branch: &mut Operand,
         g: &mut Buffer,
     ) {
-        self.norm_backward(p, norm, sum, stats, d_out, rows, d_residual, g);
         let len = rows * norm.width;
-        d_branch[..len].copy_from_slice(&d_residual[..len]);
-        self.dropout(dropout, d_branch, len);
+        let (mean, rstd) = stats[..2 * rows].split_at(rows);
+        let [d_gamma, d_beta] = two(g, norm.gamma, norm.beta);
+        kernels::layer_norm_backward(
+            self.isa,
+            layer_norm(p, norm),
+            &sum[..len],
+            (mean, rstd),
+            &d_out[..len],
+            &mut d_residual[..len],
+            Some((kernel_dropout(dropout), d_branch)),
+            d_gamma,
+            d_beta,
+        );
     }
 
     fn dropout(&self, dropout: Dropout, x: &mut Buffer, len: usize) {
@@ -413,25 +516,23 @@ impl Backend for Cpu {
     fn classify(
         &self,
         p: &Buffer,
-        linear: &Linear,
-        x: &Buffer,
+        map: Map<'_, LinearWeights>,
+        x: &Operand,
         labels: &[u32],
         mut gradient: Option<ClassGradient<'_, Buffer>>,
     ) -> ClassLoss {
-        let rows_max = (LOGITS_MAX / linear.output).max(1);
-        let mut room = self.logits.lock().unwrap_or_else(PoisonError::into_inner);
+        let Linear { input, output, .. } = *map.linear;
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = room.get_or_insert_with(|| Logits::new(self.precision));
         let mut loss = ClassLoss::default();
+        let rows_max = (LOGITS_MAX / output).max(1);
         for (number, labels) in labels.chunks(rows_max).enumerate() {
-            let from = number * rows_max * linear.input;
-            let rows = from..from + labels.len() * linear.input;
-            let len = labels.len() * linear.output;
-            if room.len() < len {
-                room.resize(len, 0.0);
-            }
-            let block = Block { x: &x[rows.clone()], labels, logits: &mut room[..len] };
+            let first = number * rows_max;
+            room.x.copy_rows(x, first..first + labels.len());
+            let rows = first * input..(first + labels.len()) * input;
             let gradient =
                 gradient.as_mut().map(|g| (g.scale as f32, &mut g.d_x[rows], g.g.as_mut_slice()));
-            let part = self.classify_block(p, linear, block, gradient);
+            let part = self.classify_block(p, map, room, labels, gradient);
             loss.sum += part.sum;
             loss.correct += part.correct;
         }

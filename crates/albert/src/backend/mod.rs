@@ -118,13 +118,31 @@ pub struct Tokens<'a> {
     pub starts: &'a [usize],
 }
 
-/// Whether a gradient is written or added to what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// Overwrite.
-    Set,
-    /// Add.
-    Add,
+/// A linear map and its weights, as [`Backend::pack`] made them of the parameters.
+#[derive(Debug)]
+pub struct Map<'a, Weights> {
+    /// Where its parameters lie.
+    pub linear: &'a Linear,
+    /// For products.
+    pub weights: &'a Weights,
+}
+
+impl<Weights> Clone for Map<'_, Weights> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Weights> Copy for Map<'_, Weights> {}
+
+/// Where the result of a product goes: to the leading rows.
+pub enum Output<'a, B: Backend + ?Sized> {
+    /// Written.
+    Set(&'a mut B::Buffer),
+    /// Added to what is there.
+    Add(&'a mut B::Buffer),
+    /// Written as the operand of the next product.
+    Operand(&'a mut B::Operand),
 }
 
 /// The sum of cross-entropies over rows, in nats, and how many rows had the label on top.
@@ -192,6 +210,10 @@ pub trait Backend: Send + Sync {
     type Real: Real;
     /// Memory of this backend.
     type Buffer: Send + Sync;
+    /// Rows of activations as products read them, which may be less precise than `Real`.
+    type Operand: Send + Sync;
+    /// Weights as products read them.
+    type Weights: Send + Sync;
 
     /// A buffer of `len` zeros.
     fn zeros(&self, len: usize) -> Self::Buffer;
@@ -203,6 +225,15 @@ pub trait Backend: Send + Sync {
     fn download(&self, buffer: &Self::Buffer, span: Span) -> Vec<Self::Real>;
     /// Sets all elements to zero.
     fn clear(&self, buffer: &mut Self::Buffer);
+
+    /// An operand without room.
+    fn operand(&self) -> Self::Operand;
+    /// Makes room for at least `rows` rows of `width`.
+    fn reserve(&self, operand: &mut Self::Operand, rows: usize, width: usize);
+    /// Writes `rows` rows of `width` as an operand, which has room for rows of this width.
+    fn round(&self, x: &Self::Buffer, rows: usize, width: usize, operand: &mut Self::Operand);
+    /// The weights of a linear map, of the parameters as they are now.
+    fn pack(&self, p: &Self::Buffer, linear: &Linear) -> Self::Weights;
 
     /// `out [T, E]`: the sum of word, position and type embeddings.
     fn embed(
@@ -225,34 +256,60 @@ pub trait Backend: Send + Sync {
     fn linear(
         &self,
         p: &Self::Buffer,
-        linear: &Linear,
-        x: &Self::Buffer,
+        map: Map<'_, Self::Weights>,
+        x: &Self::Operand,
         rows: usize,
-        out: &mut Self::Buffer,
+        out: Output<'_, Self>,
     );
-    /// `d_x = d_out W` (`write` says how), `dW += d_outᵀ x`, `db += Σ d_out`.
-    fn linear_backward(
-        &self,
-        p: &Self::Buffer,
-        linear: &Linear,
-        x: &Self::Buffer,
-        d_out: &Self::Buffer,
-        rows: usize,
-        d_x: &mut Self::Buffer,
-        write: Write,
-        g: &mut Self::Buffer,
-    );
-
     /// `pre = x Wᵀ + b`, `out = activation(pre)`, both `[rows, output]`.
     fn linear_activated(
         &self,
         p: &Self::Buffer,
-        linear: &Linear,
+        map: Map<'_, Self::Weights>,
         activation: Activation,
-        x: &Self::Buffer,
+        x: &Self::Operand,
         rows: usize,
-        pre: &mut Self::Buffer,
+        pre: &mut Self::Operand,
+        out: &mut Self::Operand,
+    );
+    /// `d_x [rows, input] = d_out W`.
+    fn linear_backward_input(
+        &self,
+        p: &Self::Buffer,
+        map: Map<'_, Self::Weights>,
+        d_out: &Self::Operand,
+        rows: usize,
+        d_x: Output<'_, Self>,
+    );
+    /// `d_pre [rows, input] = d_out W ∘ activation'(pre)`, where the input of the map was
+    /// `activation(pre)`.
+    fn linear_backward_activated(
+        &self,
+        p: &Self::Buffer,
+        map: Map<'_, Self::Weights>,
+        d_out: &Self::Operand,
+        activation: Activation,
+        pre: &Self::Operand,
+        rows: usize,
+        d_pre: &mut Self::Operand,
+    );
+    /// `dW += d_outᵀ x`, `db += Σ d_out`.
+    fn linear_backward_params(
+        &self,
+        linear: &Linear,
+        x: &Self::Operand,
+        d_out: &Self::Operand,
+        rows: usize,
+        g: &mut Self::Buffer,
+    );
+
+    /// `out = activation(pre)`, `len` elements.
+    fn activate(
+        &self,
+        activation: Activation,
+        pre: &Self::Buffer,
         out: &mut Self::Buffer,
+        len: usize,
     );
     /// `d *= activation'(pre)`, `len` elements.
     fn activation_backward(
@@ -274,8 +331,8 @@ pub trait Backend: Send + Sync {
         &self,
         shape: &Attention,
         starts: &[usize],
-        qkv: &Self::Buffer,
-        context: &mut Self::Buffer,
+        qkv: &Self::Operand,
+        context: &mut Self::Operand,
         log_sums: &mut Self::Buffer,
     );
     /// `d_qkv [T, 3H]` from `d_context [T, H]`.
@@ -283,11 +340,11 @@ pub trait Backend: Send + Sync {
         &self,
         shape: &Attention,
         starts: &[usize],
-        qkv: &Self::Buffer,
-        context: &Self::Buffer,
+        qkv: &Self::Operand,
+        context: &Self::Operand,
         log_sums: &Self::Buffer,
-        d_context: &Self::Buffer,
-        d_qkv: &mut Self::Buffer,
+        d_context: &Self::Operand,
+        d_qkv: &mut Self::Operand,
     );
 
     /// `out = norm(x)`; keeps what the backward needs of each row in `stats`, `2 rows` numbers.
@@ -313,7 +370,8 @@ pub trait Backend: Send + Sync {
         g: &mut Self::Buffer,
     );
 
-    /// `branch = dropout(branch) + residual`, then `out = norm(branch)`.
+    /// `branch = dropout(branch) + residual`, then `out = norm(branch)`, and the same as an
+    /// operand if one is given.
     fn residual_norm(
         &self,
         p: &Self::Buffer,
@@ -323,6 +381,7 @@ pub trait Backend: Send + Sync {
         residual: &Self::Buffer,
         rows: usize,
         out: &mut Self::Buffer,
+        rounded: Option<&mut Self::Operand>,
         stats: &mut Self::Buffer,
     );
     /// `d_residual` and `d_branch` (before dropout) from `d_out`; `sum` is what the forward left
@@ -337,7 +396,7 @@ pub trait Backend: Send + Sync {
         d_out: &Self::Buffer,
         rows: usize,
         d_residual: &mut Self::Buffer,
-        d_branch: &mut Self::Buffer,
+        d_branch: &mut Self::Operand,
         g: &mut Self::Buffer,
     );
 
@@ -361,8 +420,8 @@ pub trait Backend: Send + Sync {
     fn classify(
         &self,
         p: &Self::Buffer,
-        linear: &Linear,
-        x: &Self::Buffer,
+        map: Map<'_, Self::Weights>,
+        x: &Self::Operand,
         labels: &[u32],
         gradient: Option<ClassGradient<'_, Self::Buffer>>,
     ) -> ClassLoss;

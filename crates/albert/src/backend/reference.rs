@@ -4,8 +4,8 @@
 use albert_kernels::{attention_dropout_index, dropout_keep};
 
 use super::{
-    AdamStep, Attention, Backend, ClassGradient, ClassLoss, Dropout, Embeddings, Linear, Norm,
-    Span, Tokens, Write,
+    AdamStep, Attention, Backend, ClassGradient, ClassLoss, Dropout, Embeddings, Linear, Map, Norm,
+    Output, Span, Tokens,
 };
 use crate::config::Activation;
 
@@ -84,6 +84,17 @@ fn add_scaled(factor: f64, x: &[f64], y: &mut [f64]) {
     }
 }
 
+/// Puts `value(i)` for `i < len` where a result goes.
+fn put(output: Output<'_, Reference>, len: usize, value: impl Fn(usize) -> f64) {
+    let (to, add) = match output {
+        Output::Set(to) | Output::Operand(to) => (to, false),
+        Output::Add(to) => (to, true),
+    };
+    for (i, to) in to[..len].iter_mut().enumerate() {
+        *to = if add { *to + value(i) } else { value(i) };
+    }
+}
+
 /// The rows of the three tables that one token adds up.
 fn embedding_rows(tables: &Embeddings, tokens: Tokens<'_>, token: usize) -> [usize; 3] {
     [
@@ -143,6 +154,9 @@ impl Head {
 impl Backend for Reference {
     type Real = f64;
     type Buffer = Buffer;
+    type Operand = Buffer;
+    /// The parameters serve as they are.
+    type Weights = ();
 
     fn zeros(&self, len: usize) -> Buffer {
         vec![0.0; len]
@@ -151,6 +165,20 @@ impl Backend for Reference {
     fn len(&self, buffer: &Buffer) -> usize {
         buffer.len()
     }
+
+    fn operand(&self) -> Buffer {
+        Vec::new()
+    }
+
+    fn reserve(&self, operand: &mut Buffer, rows: usize, width: usize) {
+        operand.resize(operand.len().max(rows * width), 0.0);
+    }
+
+    fn round(&self, x: &Buffer, rows: usize, width: usize, operand: &mut Buffer) {
+        operand[..rows * width].copy_from_slice(&x[..rows * width]);
+    }
+
+    fn pack(&self, _: &Buffer, _: &Linear) {}
 
     fn upload(&self, values: &[f64], buffer: &mut Buffer, offset: usize) {
         buffer[offset..offset + values.len()].copy_from_slice(values);
@@ -189,55 +217,83 @@ impl Backend for Reference {
         }
     }
 
-    fn linear(&self, p: &Buffer, linear: &Linear, x: &Buffer, rows: usize, out: &mut Buffer) {
-        let (weight, bias) = (&p[linear.weight.range()], &p[linear.bias.range()]);
-        for t in 0..rows {
-            let x = &x[t * linear.input..][..linear.input];
-            for o in 0..linear.output {
-                let row = &weight[o * linear.input..][..linear.input];
-                out[t * linear.output + o] = dot(x, row) + bias[o];
-            }
-        }
-    }
-
-    fn linear_backward(
-        &self,
-        p: &Buffer,
-        linear: &Linear,
-        x: &Buffer,
-        d_out: &Buffer,
-        rows: usize,
-        d_x: &mut Buffer,
-        write: Write,
-        g: &mut Buffer,
-    ) {
-        let input = linear.input;
-        if write == Write::Set {
-            d_x[..rows * input].fill(0.0);
-        }
-        for t in 0..rows {
-            for o in 0..linear.output {
-                let d = d_out[t * linear.output + o];
-                let row = linear.weight.offset + o * input;
-                add_scaled(d, &p[row..row + input], &mut d_x[t * input..][..input]);
-                add_scaled(d, &x[t * input..][..input], &mut g[row..row + input]);
-                g[linear.bias.offset + o] += d;
-            }
-        }
+    fn linear(&self, p: &Buffer, map: Map<'_, ()>, x: &Buffer, rows: usize, out: Output<'_, Self>) {
+        let Linear { weight, bias, input, output } = *map.linear;
+        let (weight, bias) = (&p[weight.range()], &p[bias.range()]);
+        let row = |t: usize| &x[t * input..][..input];
+        put(out, rows * output, |i| {
+            let (t, o) = (i / output, i % output);
+            dot(row(t), &weight[o * input..][..input]) + bias[o]
+        });
     }
 
     fn linear_activated(
         &self,
         p: &Buffer,
-        linear: &Linear,
+        map: Map<'_, ()>,
         activation: Activation,
         x: &Buffer,
         rows: usize,
         pre: &mut Buffer,
         out: &mut Buffer,
     ) {
-        self.linear(p, linear, x, rows, pre);
-        for (out, pre) in out.iter_mut().zip(&*pre).take(rows * linear.output) {
+        self.linear(p, map, x, rows, Output::Set(pre));
+        self.activate(activation, pre, out, rows * map.linear.output);
+    }
+
+    fn linear_backward_input(
+        &self,
+        p: &Buffer,
+        map: Map<'_, ()>,
+        d_out: &Buffer,
+        rows: usize,
+        d_x: Output<'_, Self>,
+    ) {
+        let Linear { weight, input, output, .. } = *map.linear;
+        let mut sums = vec![0.0; rows * input];
+        for (sums, d_out) in sums.chunks_mut(input).zip(d_out.chunks(output)) {
+            for (row, d) in p[weight.range()].chunks(input).zip(d_out) {
+                add_scaled(*d, row, sums);
+            }
+        }
+        put(d_x, rows * input, |i| sums[i]);
+    }
+
+    fn linear_backward_activated(
+        &self,
+        p: &Buffer,
+        map: Map<'_, ()>,
+        d_out: &Buffer,
+        activation: Activation,
+        pre: &Buffer,
+        rows: usize,
+        d_pre: &mut Buffer,
+    ) {
+        self.linear_backward_input(p, map, d_out, rows, Output::Set(d_pre));
+        self.activation_backward(activation, pre, d_pre, rows * map.linear.input);
+    }
+
+    fn linear_backward_params(
+        &self,
+        linear: &Linear,
+        x: &Buffer,
+        d_out: &Buffer,
+        rows: usize,
+        g: &mut Buffer,
+    ) {
+        let Linear { weight, bias, input, output } = *linear;
+        for t in 0..rows {
+            for o in 0..output {
+                let d = d_out[t * output + o];
+                let row = weight.offset + o * input;
+                add_scaled(d, &x[t * input..][..input], &mut g[row..row + input]);
+                g[bias.offset + o] += d;
+            }
+        }
+    }
+
+    fn activate(&self, activation: Activation, pre: &Buffer, out: &mut Buffer, len: usize) {
+        for (out, pre) in out.iter_mut().zip(pre).take(len) {
             *out = activate(activation, *pre);
         }
     }
@@ -379,11 +435,15 @@ impl Backend for Reference {
         residual: &Buffer,
         rows: usize,
         out: &mut Buffer,
+        rounded: Option<&mut Buffer>,
         stats: &mut Buffer,
     ) {
         self.dropout(dropout, branch, rows * norm.width);
         add_scaled(1.0, &residual[..rows * norm.width], branch);
         self.norm(p, norm, branch, rows, out, stats);
+        if let Some(rounded) = rounded {
+            self.round(out, rows, norm.width, rounded);
+        }
     }
 
     fn residual_norm_backward(
@@ -426,17 +486,17 @@ impl Backend for Reference {
     fn classify(
         &self,
         p: &Buffer,
-        linear: &Linear,
+        map: Map<'_, ()>,
         x: &Buffer,
         labels: &[u32],
         gradient: Option<ClassGradient<'_, Buffer>>,
     ) -> ClassLoss {
-        let rows = labels.len();
-        let mut logits = vec![0.0; rows * linear.output];
-        self.linear(p, linear, x, rows, &mut logits);
+        let (rows, classes) = (labels.len(), map.linear.output);
+        let mut logits = vec![0.0; rows * classes];
+        self.linear(p, map, x, rows, Output::Set(&mut logits));
         let mut loss = ClassLoss::default();
         let scale = gradient.as_ref().map_or(0.0, |gradient| gradient.scale);
-        for (row, label) in logits.chunks_mut(linear.output).zip(labels) {
+        for (row, label) in logits.chunks_mut(classes).zip(labels) {
             let label = *label as usize;
             let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = top + row.iter().map(|x| (x - top).exp()).sum::<f64>().ln();
@@ -448,7 +508,8 @@ impl Backend for Reference {
             row[label] -= scale;
         }
         if let Some(ClassGradient { d_x, g, .. }) = gradient {
-            self.linear_backward(p, linear, x, &logits, rows, d_x, Write::Set, g);
+            self.linear_backward_input(p, map, &logits, rows, Output::Set(d_x));
+            self.linear_backward_params(map.linear, x, &logits, rows, g);
         }
         loss
     }

@@ -4,7 +4,7 @@
 use super::batch::{Batch, Targets};
 use super::network::{Mode, Network};
 use super::workspace::Workspace;
-use crate::backend::{Backend, ClassGradient, ClassLoss, Linear, Span, Write};
+use crate::backend::{Backend, ClassGradient, ClassLoss, Linear, Output, Span};
 
 /// What the encoder and the heads give for raw inspection; row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,65 +44,52 @@ impl<B: Backend> Network<B> {
 
     /// The pooler: dense and tanh of the tokens in `first`, the first ones of sequences.
     fn pool(&self, first: &[u32], space: &mut Workspace<B>) {
-        let (hidden, rows) = (self.config.hidden_size, first.len());
-        let encoded = &space.applications[space.last].output;
+        let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
         let heads = &mut space.heads;
-        self.backend.gather(encoded, hidden, first, &mut heads.first);
-        let pooler = &self.layout.pooler;
-        self.backend.linear(&self.parameters, pooler, &heads.first, rows, &mut heads.pooled);
-        self.backend.tanh(&mut heads.pooled, rows * hidden);
+        backend.gather(&space.stream, hidden, first, &mut heads.first);
+        backend.round(&heads.first, rows, hidden, &mut heads.first_operand);
+        let (pooler, to) = (self.map(&self.layout.pooler), Output::Set(&mut heads.pooled));
+        backend.linear(&self.parameters, pooler, &heads.first_operand, rows, to);
+        backend.tanh(&mut heads.pooled, rows * hidden);
+        backend.round(&heads.pooled, rows, hidden, &mut heads.pooled_operand);
     }
 
     /// Adds the gradient of the tokens in `first`, from that of the pooled ones, to
     /// `scratch.hidden`.
     fn pool_backward(&self, first: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
-        let (hidden, rows) = (self.config.hidden_size, first.len());
-        let heads = &mut space.heads;
-        self.backend.tanh_backward(&heads.pooled, &mut heads.d_pooled, rows * hidden);
-        self.backend.linear_backward(
-            &self.parameters,
-            &self.layout.pooler,
-            &heads.first,
-            &heads.d_pooled,
-            rows,
-            &mut heads.d_first,
-            Write::Set,
-            g,
-        );
-        self.backend.scatter_add(&heads.d_first, hidden, first, &mut space.scratch.hidden);
+        let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
+        let (heads, pooler) = (&mut space.heads, &self.layout.pooler);
+        backend.tanh_backward(&heads.pooled, &mut heads.d_pooled, rows * hidden);
+        backend.round(&heads.d_pooled, rows, hidden, &mut heads.d_pooled_operand);
+        let d_out = &heads.d_pooled_operand;
+        backend.linear_backward_params(pooler, &heads.first_operand, d_out, rows, g);
+        let to = Output::Set(&mut heads.d_first);
+        backend.linear_backward_input(&self.parameters, self.map(pooler), d_out, rows, to);
+        backend.scatter_add(&heads.d_first, hidden, first, &mut space.scratch.hidden);
     }
 
     /// The masked-word head up to its decoder, of the tokens in `rows` (reference,
     /// `run_pretraining.py:294`).
     fn transform(&self, rows: &[u32], space: &mut Workspace<B>) {
         let (backend, p, layout) = (&self.backend, &self.parameters, &self.layout);
-        let encoded = &space.applications[space.last].output;
+        let (hidden, width) = (self.config.hidden_size, layout.transform.output);
         let (heads, count) = (&mut space.heads, rows.len());
-        backend.gather(encoded, self.config.hidden_size, rows, &mut heads.masked);
-        backend.linear_activated(
-            p,
-            &layout.transform,
-            self.config.hidden_act,
-            &heads.masked,
-            count,
-            &mut heads.transformed,
-            &mut heads.activated,
-        );
-        backend.norm(
-            p,
-            &layout.transform_norm,
-            &heads.activated,
-            count,
-            &mut heads.normed,
-            &mut heads.stats,
-        );
+        backend.gather(&space.stream, hidden, rows, &mut heads.masked);
+        backend.round(&heads.masked, count, hidden, &mut heads.masked_operand);
+        let (transform, to) = (self.map(&layout.transform), Output::Set(&mut heads.transformed));
+        backend.linear(p, transform, &heads.masked_operand, count, to);
+        let (pre, activated) = (&heads.transformed, &mut heads.activated);
+        backend.activate(self.config.hidden_act, pre, activated, count * width);
+        let (normed, stats) = (&mut heads.normed, &mut heads.stats);
+        backend.norm(p, &layout.transform_norm, activated, count, normed, stats);
+        backend.round(normed, count, width, &mut heads.normed_operand);
     }
 
     /// Adds the gradient of the masked tokens, from that of the decoder's input, to
     /// `scratch.hidden`.
     fn transform_backward(&self, rows: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
         let (backend, p, layout) = (&self.backend, &self.parameters, &self.layout);
-        let (heads, count) = (&mut space.heads, rows.len());
+        let (heads, count, transform) = (&mut space.heads, rows.len(), &self.layout.transform);
         backend.norm_backward(
             p,
             &layout.transform_norm,
@@ -113,28 +100,15 @@ impl<B: Backend> Network<B> {
             &mut heads.d_activated,
             g,
         );
-        backend.activation_backward(
-            self.config.hidden_act,
-            &heads.transformed,
-            &mut heads.d_activated,
-            count * layout.transform.output,
-        );
-        backend.linear_backward(
-            p,
-            &layout.transform,
-            &heads.masked,
-            &heads.d_activated,
-            count,
-            &mut heads.d_masked,
-            Write::Set,
-            g,
-        );
-        backend.scatter_add(
-            &heads.d_masked,
-            self.config.hidden_size,
-            rows,
-            &mut space.scratch.hidden,
-        );
+        let (pre, d) = (&heads.transformed, &mut heads.d_activated);
+        backend.activation_backward(self.config.hidden_act, pre, d, count * transform.output);
+        backend.round(d, count, transform.output, &mut heads.d_activated_operand);
+        let d_out = &heads.d_activated_operand;
+        backend.linear_backward_params(transform, &heads.masked_operand, d_out, count, g);
+        let to = Output::Set(&mut heads.d_masked);
+        backend.linear_backward_input(p, self.map(transform), d_out, count, to);
+        let (hidden, to) = (self.config.hidden_size, &mut space.scratch.hidden);
+        backend.scatter_add(&heads.d_masked, hidden, rows, to);
     }
 
     /// The losses of pre-training, and nothing else: for evaluation.
@@ -193,18 +167,18 @@ impl<B: Backend> Network<B> {
         let scales = scales.unwrap_or(Scales { masked: 0.0, sentence: 0.0 });
         let mut classify = |linear, x, labels: &[u32], scale, d_x| {
             let gradient = g.as_deref_mut().map(|g| ClassGradient { scale, d_x, g });
-            self.backend.classify(p, linear, x, labels, gradient)
+            self.backend.classify(p, self.map(linear), x, labels, gradient)
         };
         let masked = classify(
             &layout.decoder,
-            &heads.normed,
+            &heads.normed_operand,
             &targets.masked_labels,
             scales.masked,
             &mut heads.d_normed,
         );
         let sentence = classify(
             &layout.sentence,
-            &heads.pooled,
+            &heads.pooled_operand,
             &targets.sentence_labels,
             scales.sentence,
             &mut heads.d_pooled,
@@ -239,7 +213,7 @@ impl<B: Backend> Network<B> {
         self.encode(batch, Mode::Inference, space);
         space.heads.reserve(&self.backend, &self.config, batch.sequences(), rows.len());
         self.transform(rows, space);
-        self.logits(&self.layout.decoder, &space.heads.normed, rows.len())
+        self.logits(&self.layout.decoder, &space.heads.normed_operand, rows.len())
     }
 
     /// `[B, 2]`: the logits of in order and swapped.
@@ -252,12 +226,13 @@ impl<B: Backend> Network<B> {
     fn sentence_logits(&self, batch: &Batch, space: &mut Workspace<B>) -> Vec<B::Real> {
         space.heads.reserve(&self.backend, &self.config, batch.sequences(), 0);
         self.pool(&batch.first_rows(0..batch.sequences()), space);
-        self.logits(&self.layout.sentence, &space.heads.pooled, batch.sequences())
+        self.logits(&self.layout.sentence, &space.heads.pooled_operand, batch.sequences())
     }
 
-    fn logits(&self, linear: &Linear, x: &B::Buffer, rows: usize) -> Vec<B::Real> {
+    fn logits(&self, linear: &Linear, x: &B::Operand, rows: usize) -> Vec<B::Real> {
         let mut logits = self.backend.zeros(rows * linear.output);
-        self.backend.linear(&self.parameters, linear, x, rows, &mut logits);
+        let to = Output::Set(&mut logits);
+        self.backend.linear(&self.parameters, self.map(linear), x, rows, to);
         self.backend.download(&logits, Span { offset: 0, len: rows * linear.output })
     }
 }

@@ -200,6 +200,14 @@ fn named(prefixes: &[String], name: &str) -> Vec<String> {
 }
 
 impl Layout {
+    /// Every linear map, each once.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let attention = self.attention.iter().flat_map(|block| [&block.qkv, &block.output]);
+        let feed_forward = self.feed_forward.iter().flat_map(|block| [&block.up, &block.down]);
+        let heads = [&self.pooler, &self.transform, &self.decoder, &self.sentence];
+        self.projection.iter().chain(attention).chain(feed_forward).chain(heads)
+    }
+
     /// The layout of a model for pre-training: encoder, pooler and both heads.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {

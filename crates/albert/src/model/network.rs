@@ -1,11 +1,14 @@
 //! The whole model: forward and backward in pairs, from token ids to losses and gradients.
 //! Dimensions are those of the legend in [`crate::backend`].
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use super::batch::Batch;
 use super::initialise::{Start, initial_parameters};
 use super::layout::{AttentionBlock, FeedForwardBlock, Layout};
 use super::workspace::{Application, Scratch, Workspace};
-use crate::backend::{Attention, Backend, Dropout, Span, Write};
+use crate::backend::{Attention, Backend, Dropout, Linear, Map, Output, Span};
 use crate::config::ModelConfig;
 
 /// Whether activations are kept for a backward pass.
@@ -23,6 +26,9 @@ pub struct Network<B: Backend> {
     pub(super) config: ModelConfig,
     pub(super) layout: Layout,
     pub(super) parameters: B::Buffer,
+    /// The weights of every linear map as products read them, by the offset of its parameters;
+    /// made when they are first needed after a change.
+    packed: OnceLock<HashMap<usize, B::Weights>>,
 }
 
 /// The sites of one application at which dropout acts.
@@ -90,7 +96,7 @@ impl<B: Backend> Network<B> {
         assert_eq!(values.len(), layout.len, "parameters of another shape");
         let mut parameters = backend.zeros(layout.len);
         backend.upload(values, &mut parameters, 0);
-        Self { backend, config, layout, parameters }
+        Self { backend, config, layout, parameters, packed: OnceLock::new() }
     }
 
     /// The backend.
@@ -120,6 +126,7 @@ impl<B: Backend> Network<B> {
 
     /// Overwrites parameters from element `offset` of the layout on.
     pub fn set_parameters(&mut self, offset: usize, values: &[B::Real]) {
+        self.packed = OnceLock::new();
         self.backend.upload(values, &mut self.parameters, offset);
     }
 
@@ -128,34 +135,58 @@ impl<B: Backend> Network<B> {
         self.backend.zeros(self.layout.len)
     }
 
+    /// For whoever changes the parameters.
     pub(super) fn parts_mut(&mut self) -> (&B, &Layout, &mut B::Buffer) {
+        self.packed = OnceLock::new();
         (&self.backend, &self.layout, &mut self.parameters)
+    }
+
+    /// A linear map with its weights as products read them.
+    pub(super) fn map<'a>(&'a self, linear: &'a Linear) -> Map<'a, B::Weights> {
+        let packed = self.packed.get_or_init(|| {
+            let pack = |linear: &Linear| {
+                (linear.weight.offset, self.backend.pack(&self.parameters, linear))
+            };
+            self.layout.linears().map(pack).collect()
+        });
+        Map { linear, weights: &packed[&linear.weight.offset] }
     }
 
     // Encoder.
 
+    /// How the applications of a block are laid out in a workspace of which training may use
+    /// `kept` places: the places used, and how many applications will be computed again.
+    fn places(&self, mode: Mode, kept: usize) -> (usize, usize) {
+        let depth = self.layout.applications.len();
+        match mode {
+            Mode::Inference => (1, 0),
+            Mode::Training(_) => (kept.min(depth), depth - kept.min(depth)),
+        }
+    }
+
+    /// The place of application `i`: the last ones have their own, the others share the first.
+    fn place(&self, i: usize, places: usize) -> usize {
+        i.saturating_sub(self.layout.applications.len() - places)
+    }
+
     /// Runs the encoder; its output stays in the workspace.
     pub(super) fn encode(&self, batch: &Batch, mode: Mode, space: &mut Workspace<B>) {
         let rows = batch.tokens();
-        let depth = self.layout.applications.len();
-        let kept = if mode == Mode::Inference { depth.min(2) } else { depth };
-        space.reserve(&self.backend, &self.config, rows, kept);
+        let (places, restarts) = self.places(mode, space.kept);
+        space.reserve(&self.backend, &self.config, rows, places, restarts);
         let drops = Drops::new(&self.config, mode);
-        self.embed(batch, drops, space);
-        for (i, (attention, feed_forward)) in self.layout.applications.iter().enumerate() {
-            let (before, after) = space.applications.split_at_mut(i % kept);
-            let (current, later) = after.split_first_mut().expect("kept is at least 1");
-            let x = match (i, i % kept) {
-                (0, _) => &space.projected,
-                // Not the first application, so two are kept, and the other one came before.
-                (_, 0) => &later[kept - 2].output,
-                (_, place) => &before[place - 1].output,
-            };
-            let sites = drops.application(i);
-            self.attend(&self.layout.attention[*attention], &sites, x, batch, current);
-            self.feed_forward(&self.layout.feed_forward[*feed_forward], &sites, rows, current);
+        self.embed(batch, drops, restarts > 0, space);
+        let depth = self.layout.applications.len();
+        for i in 0..depth {
+            let place = self.place(i, places);
+            let current = &mut space.applications[place];
+            let x = if i < restarts { &space.restarts[i] } else { &space.stream };
+            let (sites, input) = (drops.application(i), &space.inputs[place]);
+            self.attend(i, &sites, x, input, batch, current, &mut space.attended);
+            let out = if i + 1 < restarts { &mut space.restarts[i + 1] } else { &mut space.stream };
+            let next = (i + 1 < depth).then(|| &mut space.inputs[self.place(i + 1, places)]);
+            self.feed_forward(i, &sites, rows, current, &space.attended, out, next);
         }
-        space.last = (depth - 1) % kept;
     }
 
     /// Gradients of everything below the encoder's output, whose gradient is in
@@ -168,37 +199,46 @@ impl<B: Backend> Network<B> {
         g: &mut B::Buffer,
     ) {
         let drops = Drops::new(&self.config, mode);
-        for (i, (attention, feed_forward)) in self.layout.applications.iter().enumerate().rev() {
-            let (before, after) = space.applications.split_at(i);
-            let x = before.last().map_or(&space.projected, |application| &application.output);
-            let (sites, a, d) = (drops.application(i), &after[0], &mut space.scratch);
-            let block = &self.layout.feed_forward[*feed_forward];
-            self.feed_forward_backward(block, &sites, batch.tokens(), a, d, g);
-            self.attend_backward(&self.layout.attention[*attention], &sites, x, batch, a, d, g);
+        let (places, restarts) = self.places(mode, space.kept);
+        for i in (0..self.layout.applications.len()).rev() {
+            let (place, sites) = (self.place(i, places), drops.application(i));
+            if i < restarts {
+                self.compute_again(i, &sites, batch, space);
+            }
+            let (a, d) = (&space.applications[place], &mut space.scratch);
+            self.feed_forward_backward(i, &sites, batch.tokens(), a, d, g);
+            self.attend_backward(i, &sites, &space.inputs[place], batch, a, d, g);
         }
         self.embed_backward(batch, drops, space, g);
     }
 
-    /// Embeddings, their norm and dropout, and the projection to H.
-    fn embed(&self, batch: &Batch, drops: Drops, space: &mut Workspace<B>) {
+    /// The activations of an application whose input alone was kept, in the first place.
+    fn compute_again(&self, i: usize, sites: &Sites, batch: &Batch, space: &mut Workspace<B>) {
+        let (rows, width) = (batch.tokens(), self.config.hidden_size);
+        let (x, a, input) = (&space.restarts[i], &mut space.applications[0], &mut space.inputs[0]);
+        self.backend.round(x, rows, width, input);
+        self.attend(i, sites, x, input, batch, a, &mut space.attended);
+        self.feed_forward(i, sites, rows, a, &space.attended, &mut space.stream, None);
+    }
+
+    /// Embeddings, their norm and dropout, and the projection to H: the first block's input.
+    fn embed(&self, batch: &Batch, drops: Drops, restarts: bool, space: &mut Workspace<B>) {
         let (backend, layout, p, rows) =
             (&self.backend, &self.layout, &self.parameters, batch.tokens());
+        let width = layout.embeddings.width;
+        let x = if restarts { &mut space.restarts[0] } else { &mut space.stream };
         // Without a projection the embeddings are the first block's input themselves.
-        let out =
-            if layout.projection.is_some() { &mut space.embedded } else { &mut space.projected };
+        let out = if layout.projection.is_some() { &mut space.embedded } else { &mut *x };
         backend.embed(p, &layout.embeddings, batch.view(), &mut space.embedded_sum);
-        backend.norm(
-            p,
-            &layout.embedding_norm,
-            &space.embedded_sum,
-            rows,
-            out,
-            &mut space.embedded_stats,
-        );
-        backend.dropout(drops.embeddings(), out, rows * layout.embeddings.width);
+        let (sum, stats) = (&space.embedded_sum, &mut space.embedded_stats);
+        backend.norm(p, &layout.embedding_norm, sum, rows, out, stats);
+        backend.dropout(drops.embeddings(), out, rows * width);
         if let Some(projection) = &layout.projection {
-            backend.linear(p, projection, &space.embedded, rows, &mut space.projected);
+            backend.round(&space.embedded, rows, width, &mut space.embedded_operand);
+            let input = &space.embedded_operand;
+            backend.linear(p, self.map(projection), input, rows, Output::Set(x));
         }
+        backend.round(x, rows, self.config.hidden_size, &mut space.inputs[0]);
     }
 
     fn embed_backward(
@@ -212,16 +252,10 @@ impl<B: Backend> Network<B> {
             (&self.backend, &self.layout, &self.parameters, batch.tokens());
         let d = &mut space.scratch;
         let d_embedded = if let Some(projection) = &layout.projection {
-            backend.linear_backward(
-                p,
-                projection,
-                &space.embedded,
-                &d.hidden,
-                rows,
-                &mut d.embedded,
-                Write::Set,
-                g,
-            );
+            backend.round(&d.hidden, rows, self.config.hidden_size, &mut d.branch);
+            backend.linear_backward_params(projection, &space.embedded_operand, &d.branch, rows, g);
+            let to = Output::Set(&mut d.embedded);
+            backend.linear_backward_input(p, self.map(projection), &d.branch, rows, to);
             &mut d.embedded
         } else {
             &mut d.hidden
@@ -240,21 +274,33 @@ impl<B: Backend> Network<B> {
         backend.embed_backward(&layout.embeddings, batch.view(), &d.embedded_sum, g);
     }
 
-    /// The attention half of a block, from `x [T, H]` to `a.attended`: heads, dense, residual and
-    /// norm (reference, `modeling.py:934`).
+    fn attention_block(&self, application: usize) -> &AttentionBlock {
+        &self.layout.attention[self.layout.applications[application].0]
+    }
+
+    fn feed_forward_block(&self, application: usize) -> &FeedForwardBlock {
+        &self.layout.feed_forward[self.layout.applications[application].1]
+    }
+
+    /// The attention half of application `i`, from `x [T, H]` (for products, `input`) to
+    /// `attended` and `a.attended`: heads, dense, residual and norm (reference,
+    /// `modeling.py:934`).
     fn attend(
         &self,
-        block: &AttentionBlock,
+        i: usize,
         sites: &Sites,
         x: &B::Buffer,
+        input: &B::Operand,
         batch: &Batch,
         a: &mut Application<B>,
+        attended: &mut B::Buffer,
     ) {
         let (backend, p, rows) = (&self.backend, &self.parameters, batch.tokens());
-        let shape = self.attention(sites.attention);
-        backend.linear(p, &block.qkv, x, rows, &mut a.qkv);
+        let (block, shape) = (self.attention_block(i), self.attention(sites.attention));
+        backend.linear(p, self.map(&block.qkv), input, rows, Output::Operand(&mut a.qkv));
         backend.attention(&shape, batch.starts(), &a.qkv, &mut a.context, &mut a.log_sums);
-        backend.linear(p, &block.output, &a.context, rows, &mut a.attention_sum);
+        let sum = Output::Set(&mut a.attention_sum);
+        backend.linear(p, self.map(&block.output), &a.context, rows, sum);
         backend.residual_norm(
             p,
             &block.norm,
@@ -262,24 +308,25 @@ impl<B: Backend> Network<B> {
             &mut a.attention_sum,
             x,
             rows,
-            &mut a.attended,
+            attended,
+            Some(&mut a.attended),
             &mut a.attention_stats,
         );
     }
 
-    /// Turns the gradient of `a.attended`, in `d.sum`, into that of `x`, in `d.hidden`.
+    /// Turns the gradient of `a.attended`, in `d.sum`, into that of `input`, in `d.hidden`.
     fn attend_backward(
         &self,
-        block: &AttentionBlock,
+        i: usize,
         sites: &Sites,
-        x: &B::Buffer,
+        input: &B::Operand,
         batch: &Batch,
         a: &Application<B>,
         d: &mut Scratch<B>,
         g: &mut B::Buffer,
     ) {
         let (backend, p, rows) = (&self.backend, &self.parameters, batch.tokens());
-        let shape = self.attention(sites.attention);
+        let (block, shape) = (self.attention_block(i), self.attention(sites.attention));
         backend.residual_norm_backward(
             p,
             &block.norm,
@@ -292,53 +339,51 @@ impl<B: Backend> Network<B> {
             &mut d.branch,
             g,
         );
-        // d.sum is free again, and takes the gradient of the context.
-        let d_context = &mut d.sum;
-        let (context, sums) = (&a.context, &a.log_sums);
-        backend.linear_backward(
-            p,
-            &block.output,
-            context,
-            &d.branch,
-            rows,
-            d_context,
-            Write::Set,
-            g,
-        );
-        let starts = batch.starts();
-        backend.attention_backward(&shape, starts, &a.qkv, context, sums, d_context, &mut d.wide);
-        backend.linear_backward(p, &block.qkv, x, &d.wide, rows, &mut d.hidden, Write::Add, g);
+        backend.linear_backward_params(&block.output, &a.context, &d.branch, rows, g);
+        let to = Output::Operand(&mut d.context);
+        backend.linear_backward_input(p, self.map(&block.output), &d.branch, rows, to);
+        let (starts, context, sums) = (batch.starts(), &a.context, &a.log_sums);
+        backend.attention_backward(&shape, starts, &a.qkv, context, sums, &d.context, &mut d.qkv);
+        backend.linear_backward_params(&block.qkv, input, &d.qkv, rows, g);
+        let to = Output::Add(&mut d.hidden);
+        backend.linear_backward_input(p, self.map(&block.qkv), &d.qkv, rows, to);
     }
 
-    /// The feed-forward half of a block, from `a.attended` to `a.output`: dense, activation,
-    /// dense, residual and norm.
+    /// The feed-forward half of application `i`, from `attended` and `a.attended` to `out`, and
+    /// `next` for products: dense, activation, dense, residual and norm.
     fn feed_forward(
         &self,
-        block: &FeedForwardBlock,
+        i: usize,
         sites: &Sites,
         rows: usize,
         a: &mut Application<B>,
+        attended: &B::Buffer,
+        out: &mut B::Buffer,
+        next: Option<&mut B::Operand>,
     ) {
         let (backend, p, activation) = (&self.backend, &self.parameters, self.config.hidden_act);
-        let (x, activated) = (&a.attended, &mut a.activated);
-        backend.linear_activated(p, &block.up, activation, x, rows, &mut a.wide, activated);
-        backend.linear(p, &block.down, activated, rows, &mut a.output_sum);
+        let (block, x) = (self.feed_forward_block(i), &a.attended);
+        let (up, activated) = (self.map(&block.up), &mut a.activated);
+        backend.linear_activated(p, up, activation, x, rows, &mut a.wide, activated);
+        let sum = Output::Set(&mut a.output_sum);
+        backend.linear(p, self.map(&block.down), activated, rows, sum);
         backend.residual_norm(
             p,
             &block.norm,
             sites.output,
             &mut a.output_sum,
-            x,
+            attended,
             rows,
-            &mut a.output,
+            out,
+            next,
             &mut a.output_stats,
         );
     }
 
-    /// Turns the gradient of `a.output`, in `d.hidden`, into that of `a.attended`, in `d.sum`.
+    /// Turns the gradient of the output, in `d.hidden`, into that of `a.attended`, in `d.sum`.
     fn feed_forward_backward(
         &self,
-        block: &FeedForwardBlock,
+        i: usize,
         sites: &Sites,
         rows: usize,
         a: &Application<B>,
@@ -346,6 +391,7 @@ impl<B: Backend> Network<B> {
         g: &mut B::Buffer,
     ) {
         let (backend, p, activation) = (&self.backend, &self.parameters, self.config.hidden_act);
+        let block = self.feed_forward_block(i);
         backend.residual_norm_backward(
             p,
             &block.norm,
@@ -358,10 +404,12 @@ impl<B: Backend> Network<B> {
             &mut d.branch,
             g,
         );
-        let (branch, wide) = (&d.branch, &mut d.wide);
-        backend.linear_backward(p, &block.down, &a.activated, branch, rows, wide, Write::Set, g);
-        backend.activation_backward(activation, &a.wide, wide, rows * block.up.output);
-        backend.linear_backward(p, &block.up, &a.attended, wide, rows, &mut d.sum, Write::Add, g);
+        backend.linear_backward_params(&block.down, &a.activated, &d.branch, rows, g);
+        let (down, pre) = (self.map(&block.down), &a.wide);
+        backend.linear_backward_activated(p, down, &d.branch, activation, pre, rows, &mut d.wide);
+        backend.linear_backward_params(&block.up, &a.attended, &d.wide, rows, g);
+        let to = Output::Add(&mut d.sum);
+        backend.linear_backward_input(p, self.map(&block.up), &d.wide, rows, to);
     }
 
     fn attention(&self, dropout: Dropout) -> Attention {
