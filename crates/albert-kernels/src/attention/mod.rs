@@ -97,6 +97,7 @@ impl Attention<'_> {
             start: x.words(self.tokens()).cast::<u8>().wrapping_add(bytes),
             row_bytes: 4 * x.stride(),
             size: self.head_size,
+            ahead: self.head_size * number_bytes(x.precision()),
         }
     }
 
@@ -108,6 +109,7 @@ impl Attention<'_> {
             start: x.at(0, 0).cast::<u8>().wrapping_add(bytes),
             row_bytes: 4 * x.stride,
             size: self.head_size,
+            ahead: self.head_size * number_bytes(x.precision),
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Source {
     pub(crate) row_bytes: usize,
     /// Numbers of the head.
     pub(crate) size: usize,
+    /// Bytes from this head to the one that the thread probably takes next.
+    pub(crate) ahead: usize,
 }
 
 impl Source {
@@ -39,8 +41,8 @@ impl Source {
 }
 
 /// Rows of one head; see [`Source::gather`]. They lie far apart, where the processor does not see
-/// them coming: so the next head's numbers, which lie beside these, are asked for meanwhile, since
-/// a thread mostly takes heads in order. [`Store`] does the same.
+/// them coming: so those of the head that comes next are asked for meanwhile. [`Store`] does the
+/// same.
 struct Gather {
     source: Source,
     tokens: Range<usize>,
@@ -55,7 +57,7 @@ impl Kernel for Gather {
     type Output = ();
     #[inline(always)]
     fn run<S: Words>(self, s: S) {
-        let Source { precision, start, row_bytes, size } = self.source;
+        let Source { precision, start, row_bytes, size, ahead } = self.source;
         let (depth, count) = (self.source.depth(), self.tokens.len());
         let bytes = size * number_bytes(precision);
         let whole = bytes / 4 / S::LANES * S::LANES;
@@ -64,7 +66,7 @@ impl Kernel for Gather {
             unsafe {
                 let from = start.add(token * row_bytes);
                 for byte in (0..bytes).step_by(LINE_BYTES) {
-                    s.prefetch(from.wrapping_add(bytes + byte).cast());
+                    s.prefetch(from.wrapping_add(ahead + byte).cast());
                 }
                 let to = self.to.add(row * depth);
                 for word in (0..whole).step_by(S::LANES) {
@@ -93,6 +95,8 @@ pub(crate) struct Target {
     pub(crate) row_bytes: usize,
     /// Numbers of the head.
     pub(crate) size: usize,
+    /// Bytes from this head to the one that the thread probably takes next.
+    pub(crate) ahead: usize,
 }
 
 /// Bytes of a number.
@@ -124,7 +128,7 @@ impl<F: Fn(usize) -> f32> Kernel for Store<F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Words>(self, s: S) {
-        let Target { precision, start, row_bytes, size } = self.target;
+        let Target { precision, start, row_bytes, size, ahead } = self.target;
         for row in 0..self.rows {
             let factor = s.splat((self.factor)(row));
             for column in (0..size).step_by(STRIP) {
@@ -140,7 +144,7 @@ impl<F: Fn(usize) -> f32> Kernel for Store<F> {
                     }
                     let to = start.add((self.first + row) * row_bytes);
                     let to = to.add(column * number_bytes(precision));
-                    s.prefetch(to.wrapping_add(size * number_bytes(precision)).cast());
+                    s.prefetch(to.wrapping_add(ahead).cast());
                     if count == STRIP {
                         convert_row(s, precision, &numbers, to.cast());
                     } else {

@@ -322,16 +322,18 @@ impl Member<'_> {
                 start: self.pointers.qkv.wrapping_add((part * hidden + head * size) * bytes),
                 row_bytes: (3 * hidden).next_multiple_of(STRIP) * bytes,
                 size,
+                ahead: self.team.members() * size * bytes,
             };
-            let at = head * size * 4 / context.per_word();
+            let context_bytes = size * 4 / context.per_word();
             let head = Head {
                 isa: self.isa,
                 parts: [0, 1, 2].map(part),
                 context: ContextTarget {
                     precision: context,
-                    start: self.pointers.context.cast::<u8>().wrapping_add(at),
+                    start: self.pointers.context.cast::<u8>().wrapping_add(head * context_bytes),
                     row_bytes: self.context_stride() * 4,
                     size,
+                    ahead: self.team.members() * context_bytes,
                 },
                 scale: 1.0 / (size as f32).sqrt(),
                 dropout: None,
