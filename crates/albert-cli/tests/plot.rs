@@ -57,6 +57,9 @@ fn runs_in_progress_and_of_older_versions_are_drawn() {
         work.succeed(&format!("plot old --x {axis} --output old.svg"));
         assert_names(&work.read_text("old.svg"), &["not measured", "Tokens per second"]);
     }
+    work.write("long/metrics.jsonl", (1..30_000).map(line).collect::<String>());
+    work.succeed("plot long --output long.svg");
+    assert!(work.read("long.svg").len() < 400_000, "a picture that no browser likes");
     work.write("young/metrics.jsonl", line(1));
     work.succeed("plot young --output young.png");
 }

@@ -132,6 +132,24 @@ pub(super) fn smooth(points: &[(f64, f64)], count: usize) -> Vec<(f64, f64)> {
     (0..points.len()).map(mean).collect()
 }
 
+/// The lowest and the highest of each of at most `count` groups of neighbours: what can be seen of
+/// more points than the picture has pixels.
+pub(super) fn thin(points: Vec<(f64, f64)>, count: usize) -> Vec<(f64, f64)> {
+    let group = points.len().div_ceil(count);
+    if group <= 2 {
+        return points;
+    }
+    let mut thinned = Vec::with_capacity(2 * count);
+    for points in points.chunks(group) {
+        let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        let ends = [points.iter().min_by(by_value), points.iter().max_by(by_value)];
+        let mut ends = ends.map(|end| *end.expect("no chunk is empty"));
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        thinned.extend(ends);
+    }
+    thinned
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +169,17 @@ mod tests {
         let spike = [(0.0, 0.0), (1.0, 3.0), (2.0, 0.0)];
         assert_eq!(smooth(&spike, 3), [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0)]);
         assert_eq!(smooth(&[], 3), []);
+    }
+
+    #[test]
+    fn thinning_keeps_what_stands_out() {
+        let mut line: Vec<_> = (0..10_000).map(|x| (f64::from(x), 1.0)).collect();
+        (line[4_000].1, line[7_003].1) = (9.0, -9.0);
+        let thinned = thin(line.clone(), 100);
+        assert!(thinned.len() <= 200 && thinned.is_sorted_by(|a, b| a.0 <= b.0));
+        assert!(thinned.contains(&line[4_000]) && thinned.contains(&line[7_003]));
+        assert_eq!(thin(line[..200].to_vec(), 100), line[..200]);
+        assert_eq!(thin(Vec::new(), 100), []);
     }
 
     #[test]

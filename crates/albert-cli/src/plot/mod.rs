@@ -6,8 +6,8 @@ mod picture;
 
 use std::ops::Range;
 
-use measurements::smooth;
 pub(crate) use measurements::{Axis, Measurements};
+use measurements::{smooth, thin};
 pub(crate) use picture::{Format, write};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -40,6 +40,8 @@ const TITLE_HEIGHT: u32 = 36;
 const LEGEND_ROW: u32 = 24;
 const LOSS_HEIGHT: u32 = 340;
 const PANEL_HEIGHT: u32 = 245;
+/// Of a curve; the width in pixels of the finer of the pictures.
+const POINTS_MAX: usize = 2000;
 /// More evaluations than this are drawn as smaller dots.
 const FEW_EVALUATIONS: usize = 40;
 
@@ -203,7 +205,8 @@ impl Figure {
             let raw = scaled(run.training(panel.key, self.axis));
             let smoothed = smooth(&raw, if panel.smoothed { self.smoothing() } else { 1 });
             let evaluations = scaled(run.evaluations(panel.key, self.axis));
-            Curve { colour, raw, smoothed, evaluations }
+            let thin = |points| thin(points, POINTS_MAX / 2);
+            Curve { colour, raw: thin(raw), smoothed: thin(smoothed), evaluations }
         };
         self.runs.iter().zip(COLOURS).map(curve).collect()
     }

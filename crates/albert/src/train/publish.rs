@@ -62,18 +62,7 @@ fn link_weights(checkpoint: &Path, directory: &Path) -> Result<()> {
     linked.map_err(|error| Error::io("writing", &to, error))
 }
 
-/// Removes `RUN/model` or `RUN/best`, if it is there, and what was left of making it. It loses its
-/// name first, so that what has the name is whole.
-pub(super) fn remove(directory: &Path) -> Result<()> {
-    remove_partial(directory)?;
-    if !directory.exists() {
-        return Ok(());
-    }
-    fs::rename(directory, partial_path(directory))
-        .map_err(|error| Error::io("removing", directory, error))?;
-    remove_partial(directory)
-}
-
+/// Removes what a killed process left of making `directory`.
 fn remove_partial(directory: &Path) -> Result<()> {
     let partial = partial_path(directory);
     if !partial.exists() {

@@ -248,6 +248,8 @@ impl Run {
         let result = write_checkpoint(&partial, model, optimizer, progress).and_then(|()| {
             fs::rename(&partial, &path)
                 .and_then(|()| sync_parent(&path))
+                // The first makes their directory too.
+                .and_then(|()| sync_parent(&self.checkpoints()))
                 .map_err(|error| Error::io("writing", &path, error))
         });
         if result.is_err() {
@@ -267,14 +269,11 @@ impl Run {
         tokenizer: &Tokenizer,
     ) -> Result<()> {
         publish::publish(checkpoint, &self.model_directory(), model, tokenizer)?;
-        let best = self.best_directory();
-        match saved.best {
-            // Made when that checkpoint was saved; after a crash, perhaps not.
-            Some(Best { step, .. }) => {
-                publish::publish(&self.checkpoint(step), &best, model, tokenizer)
-            }
-            None => publish::remove(&best),
-        }
+        // Made when that checkpoint was saved; after a crash, perhaps not. What someone removed by
+        // hand stays as it is.
+        let best = saved.best.filter(|best| self.has_checkpoint(best.step));
+        let Some(Best { step, .. }) = best else { return Ok(()) };
+        publish::publish(&self.checkpoint(step), &self.best_directory(), model, tokenizer)
     }
 
     /// What a run that failed for `error` still has, and how it goes on.
@@ -292,6 +291,7 @@ impl Run {
         }
         clause += &match self.steps().ok().and_then(|mut steps| steps.pop()) {
             Some((step, _)) => format!("--resume goes on from the checkpoint of step {step}"),
+            None if !self.directory.exists() => "the directory of the run is gone".to_owned(),
             None => "no checkpoint was saved yet, and --resume begins again".to_owned(),
         };
         error.and(&clause)
