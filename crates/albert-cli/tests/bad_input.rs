@@ -4,7 +4,6 @@
 mod common;
 
 use std::fs::{self, File};
-use std::process::{Command, Stdio};
 
 use common::{TINY, VOCAB_SIZE, Work, assert_names, config, sentences, succeed, the_sentence};
 use serde_json::{Value, json};
@@ -157,20 +156,6 @@ fn outputs_that_are_taken() {
     assert_names(&sentence, &["new.partial is in the way", "move it"]);
 }
 
-/// Runs `albert` in a shell that lets no file grow beyond so many blocks of 1024 bytes: what a
-/// full disk is to the program, without the privilege to make one.
-fn with_small_disk(work: &Work, blocks: usize, arguments: &str) -> Command {
-    let mut command = Command::new("bash");
-    // Ignored, the signal of the limit becomes an error of the write.
-    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    command
-        .args(["-c", &script, env!("CARGO_BIN_EXE_albert")])
-        .args(arguments.split_whitespace())
-        .current_dir(work.path(""))
-        .stdin(Stdio::null());
-    command
-}
-
 #[test]
 fn disks_that_are_full() {
     let work = Work::with_run(5);
@@ -182,12 +167,12 @@ fn disks_that_are_full() {
         (1, format!("pretrain {TINY} --steps 2 --output new"), "new"),
         (1, "forward --model run/model --input ids.jsonl --output out.st".to_owned(), "out.st"),
     ] {
-        let sentence = work.fail_with(&mut with_small_disk(&work, blocks, &arguments));
+        let sentence = work.fail_with(&mut work.with_small_disk(blocks, &arguments));
         assert_names(&sentence, &["writing", part]);
     }
     // With room for the start, but not for a checkpoint, the run is there and goes on later.
     let arguments = format!("pretrain {TINY} --steps 6 --save-steps 2 --output new");
-    let output = with_small_disk(&work, 70, &arguments).output().unwrap();
+    let output = work.with_small_disk(70, &arguments).output().unwrap();
     assert_names(&the_sentence(&output, 1), &["writing", "optimizer.safetensors"]);
     assert!(fs::read_dir(work.path("new/checkpoints")).unwrap().next().is_none());
     work.succeed("pretrain --output new --resume");

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use common::{SafeTensors, TINY, VOCAB_SIZE, Work, json_lines, keys, sentences, succeed};
 use serde_json::{Value, json};
 
-const STEP_KEYS: [&str; 8] = [
+const STEP_KEYS: [&str; 11] = [
     "step",
     "tokens",
     "loss",
@@ -19,6 +19,9 @@ const STEP_KEYS: [&str; 8] = [
     "learning_rate",
     "grad_norm",
     "tokens_per_second",
+    "mlm_accuracy",
+    "sop_accuracy",
+    "elapsed_seconds",
 ];
 /// Which of them an evaluation must have beside `step`, `tokens` and `loss`.
 const EVALUATION_KEYS: [&str; 5] = ["eval", "mlm_accuracy", "sop_accuracy", "mlm_loss", "sop_loss"];
@@ -31,7 +34,7 @@ fn training_measures_what_it_says() {
          --learning-rate 0.005 --json"
     ));
     let outcome = json_lines(&outcome);
-    assert_eq!(keys(&outcome[0]), ["step", "tokens", "stopped", "model", "evaluation"]);
+    assert_eq!(keys(&outcome[0]), ["step", "tokens", "stopped", "model", "evaluation", "best"]);
     assert_eq!(outcome[0]["step"], 60);
     assert_eq!(outcome[0]["stopped"], false);
     assert_eq!(outcome[0]["model"], "run/model");
@@ -200,7 +203,7 @@ fn the_same_seed_gives_the_same_bytes() {
         work.succeed(&format!("pretrain {TINY} --steps 12 --output {run} {more}"));
         training_bytes(&work, run)
     };
-    let first = train("run", "--eval-data held_out --eval-steps 5");
+    let first = train("run", "--eval-data held_out --eval-steps 5 --keep-best false");
     assert!(first == train("one", "--threads 1"), "one thread");
     assert!(first == train("two", "--threads 2 --save-steps 3"), "two threads");
     assert!(first[0] != train("other", "--seed 7")[0], "the seed changes nothing");

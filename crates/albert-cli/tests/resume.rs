@@ -4,93 +4,87 @@
 mod common;
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::{
-    Numbers, TINY, VOCAB_SIZE, Work, assert_names, config, json_lines, sentences, signal,
-    the_sentence, wait_until,
+    Numbers, TINY, VOCAB_SIZE, Work, assert_names, checkpoint_bytes, config, json_lines,
+    lines_so_far, logged, sentences, signal, start, the_sentence, wait_until,
 };
-use serde_json::Value;
 
 /// A run that would never end in the time of a test.
 const ENDLESS: &str = "--steps 1000000 --output run";
 
-/// The steps of the lines of `metrics.jsonl`: of training, and of evaluations.
-fn logged(work: &Work, run: &str) -> (Vec<u64>, Vec<u64>) {
-    let lines = json_lines(&work.read_text(&format!("{run}/metrics.jsonl")));
-    let step = |line: Value| line["step"].as_u64().unwrap();
-    let (evaluations, steps): (Vec<Value>, Vec<Value>) =
-        lines.into_iter().partition(|line| line["eval"] == true);
-    (steps.into_iter().map(step).collect(), evaluations.into_iter().map(step).collect())
+/// The names of all files under `run`, but for the event files: each process has its own.
+fn names(work: &Work, run: &str) -> Vec<PathBuf> {
+    let (files, root) = (work.snapshot(run).into_keys(), work.path(run));
+    let names = files.map(|path| path.strip_prefix(&root).unwrap().to_owned());
+    names.filter(|name| !name.to_string_lossy().starts_with("events.")).collect()
 }
 
-/// The whole lines of `metrics.jsonl` so far.
-fn lines_so_far(work: &Work) -> usize {
-    let bytes = fs::read(work.path("run/metrics.jsonl")).unwrap_or_default();
-    bytes.iter().filter(|byte| **byte == b'\n').count()
-}
-
-fn checkpoint_bytes(work: &Work, checkpoint: &str) -> Vec<Vec<u8>> {
-    ["model.safetensors", "optimizer.safetensors", "state.json"]
-        .map(|file| work.read(&format!("{checkpoint}/{file}")))
-        .to_vec()
-}
-
-/// Starts `albert` and waits for so many lines of metrics.
-fn start(work: &Work, arguments: &str, lines: usize) -> Child {
-    let mut command = work.albert(arguments);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    assert!(wait_until(&mut child, || lines_so_far(work) >= lines), "{arguments}: ended early");
-    child
+/// Whether a checkpoint of `run` is being written or removed.
+fn is_saving(work: &Work) -> bool {
+    let entries = fs::read_dir(work.path("run/checkpoints"));
+    let is_partial = |entry: std::io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|of| of == "partial"))
+    };
+    entries.is_ok_and(|mut entries| entries.any(is_partial))
 }
 
 #[test]
-fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
+fn killed_at_twenty_random_moments_a_run_ends_with_the_same_bytes() {
+    const KILLS: usize = 20;
+    const STEPS: u64 = 160;
     let work = Work::with_stores();
     let flags = format!(
-        "pretrain {TINY} --eval-data held_out --eval-steps 10 --steps 40 --save-steps 4 --keep 3"
+        "pretrain {TINY} --eval-data held_out --eval-steps 10 --steps {STEPS} --save-steps 4 \
+         --keep 3"
     );
     work.succeed(&format!("{flags} --output undisturbed"));
     let mut numbers = Numbers(2024);
-    let (mut kills, mut finished) = (0, false);
-    while !finished && kills < 12 {
+    let mut while_saving = 0;
+    for kill in 0..KILLS {
         let begun = work.path("run").exists();
         let arguments =
             if begun { "pretrain --output run --resume" } else { &format!("{flags} --output run") };
         let mut command = work.albert(arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // The first two fall into the start, the others some lines and a moment later.
-        let lines = if kills < 2 { 0 } else { lines_so_far(&work) + numbers.below(8) };
-        finished = !wait_until(&mut child, || lines_so_far(&work) >= lines);
-        std::thread::sleep(Duration::from_micros(numbers.below(15_000) as u64));
+        if kill % 2 == 1 {
+            // As a checkpoint is being written, made the run's model, or an old one removed.
+            while !is_saving(&work) && child.try_wait().unwrap().is_none() {}
+            std::thread::sleep(Duration::from_micros(numbers.below(3_000) as u64));
+        } else {
+            // The first falls into the start, the others some lines and a moment later.
+            let lines = if kill == 0 { 0 } else { lines_so_far(&work) + numbers.below(8) };
+            assert!(wait_until(&mut child, || lines_so_far(&work) >= lines), "it ended early");
+            std::thread::sleep(Duration::from_micros(numbers.below(15_000) as u64));
+        }
         child.kill().unwrap();
-        finished |= child.wait().unwrap().success();
-        kills += usize::from(!finished);
+        assert!(!child.wait().unwrap().success(), "the run was too short for kill {kill}");
+        while_saving += usize::from(is_saving(&work));
     }
-    assert!(kills >= 4, "only {kills} kills: the run is too short for this test");
-    if !finished {
-        work.succeed("pretrain --output run --resume");
-    }
+    assert!(while_saving > 0, "no kill fell into the saving of a checkpoint");
+    work.succeed("pretrain --output run --resume");
 
-    for checkpoint in ["00000032", "00000036", "00000040"] {
+    assert_eq!(names(&work, "run"), names(&work, "undisturbed"), "something is left behind");
+    let checkpoints: Vec<_> = fs::read_dir(work.path("run/checkpoints")).unwrap().collect();
+    assert!(checkpoints.len() >= 3, "{checkpoints:?}");
+    for checkpoint in checkpoints {
+        let checkpoint = checkpoint.unwrap().file_name().into_string().unwrap();
         let [run, alone] =
             ["run", "undisturbed"].map(|run| format!("{run}/checkpoints/{checkpoint}"));
         assert!(
             checkpoint_bytes(&work, &run) == checkpoint_bytes(&work, &alone),
-            "{checkpoint} differs after {kills} kills"
+            "{checkpoint} differs"
         );
     }
-    let model = "model/model.safetensors";
-    assert!(work.read(&format!("run/{model}")) == work.read(&format!("undisturbed/{model}")));
-    let all = ((1..=40).collect(), vec![10, 20, 30, 40]);
+    for model in ["model/model.safetensors", "best/model.safetensors"] {
+        assert!(work.read(&format!("run/{model}")) == work.read(&format!("undisturbed/{model}")));
+    }
+    let all = ((1..=STEPS).collect(), (1..=STEPS / 10).map(|at| 10 * at).collect());
     assert_eq!(logged(&work, "undisturbed"), all);
     assert_eq!(logged(&work, "run"), all);
-    let names = |run: &str| -> Vec<_> {
-        let (files, root) = (work.snapshot(run).into_keys(), work.path(run));
-        files.map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect()
-    };
-    assert_eq!(names("run"), names("undisturbed"), "something is left behind");
     assert!(!work.path("run.partial").exists());
 }
 

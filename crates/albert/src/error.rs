@@ -83,6 +83,24 @@ impl Error {
         self
     }
 
+    /// The same error with a clause more at the end of its sentence.
+    #[must_use]
+    pub(crate) fn and(mut self, clause: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(clause);
+        self
+    }
+
+    /// Whether a file could not be written because there was no room for it.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        use std::io::ErrorKind as Io;
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref());
+        source.is_some_and(|error: &std::io::Error| {
+            matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge)
+        })
+    }
+
     /// What kind of error this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -101,7 +119,8 @@ pub fn in_words(error: &std::io::Error) -> String {
         Io::NotADirectory => "a part of this path is a file, not a directory",
         Io::AlreadyExists => "this exists already",
         Io::ReadOnlyFilesystem => "the disk is read-only",
-        Io::StorageFull => "the disk is full; free some space and run the same command again",
+        Io::StorageFull => "the disk is full; free some space",
+        Io::QuotaExceeded => "your share of the disk is used up; free some space",
         Io::FileTooLarge => "the file would be larger than this system allows",
         _ => {
             let text = error.to_string();

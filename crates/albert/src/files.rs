@@ -3,7 +3,7 @@
 mod directory;
 mod text;
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,21 @@ fn write_and_sync(
     write(&mut writer)?;
     writer.flush()?;
     writer.get_ref().sync_all()
+}
+
+/// Appends to `path`, which is made if it is not there, what `bytes` gives for its present length.
+/// When the write fails, the file is cut back to that length, so that it never ends in a half.
+///
+/// # Errors
+/// A failed file operation with the path in its message.
+pub fn append(path: &Path, bytes: impl FnOnce(u64) -> Vec<u8>) -> Result<()> {
+    let failed = |error| Error::io("writing", path, error);
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    file.write_all(&bytes(len)).map_err(|error| {
+        let _ = file.set_len(len);
+        failed(error)
+    })
 }
 
 /// The name under which a file or directory is built before it is renamed into place.

@@ -7,6 +7,7 @@ mod fill_mask;
 mod forward;
 mod inspect;
 mod order;
+mod plot;
 mod prepare;
 mod pretrain;
 mod tokenizer;
@@ -28,6 +29,7 @@ enum Command {
     Tokenizer(tokenizer::Arguments),
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
+    Plot(plot::Arguments),
     FillMask(fill_mask::Arguments),
     Order(order::Arguments),
     Forward(forward::Arguments),
@@ -43,6 +45,7 @@ impl Arguments {
             Command::Tokenizer(arguments) => arguments.run(),
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
+            Command::Plot(arguments) => arguments.run(),
             Command::FillMask(arguments) => arguments.run(),
             Command::Order(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),

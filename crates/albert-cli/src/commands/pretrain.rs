@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use albert::backend::Precision;
 use albert::config::{ModelConfig, PRESETS, Sharing};
 use albert::data::Store;
-use albert::train::{EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
+use albert::train::{Best, EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
@@ -29,9 +29,12 @@ const STOPPED_AT_ONCE: i32 = 130;
   albert pretrain --output run --resume
   albert pretrain --config config.json --recipe recipe.toml --data store --output run
 
-The model of the newest checkpoint is in RUN/model, measurements are in RUN/metrics.jsonl. A run
-that was stopped (Ctrl-C saves first) or killed goes on with --resume from its newest checkpoint,
-with the settings in RUN/config.toml, to the same bytes as without the interruption.
+The model of the newest checkpoint is in RUN/model, that with the lowest loss on --eval-data in
+RUN/best: an evaluation that is the best so far saves a checkpoint, whatever --save-steps says.
+Measurements are in RUN/metrics.jsonl (albert plot RUN draws them), and for TensorBoard beside it.
+
+A run that was stopped (Ctrl-C saves first) or killed goes on with --resume from its newest
+checkpoint, with the settings in RUN/config.toml, to the same bytes as without the interruption.
 
 A recipe is a TOML file with any of the keys of RUN/config.toml; flags go before it."
 )]
@@ -183,6 +186,11 @@ struct Flags {
     #[arg(long, value_name = "N", value_parser = whole_number())]
     #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<u64>,
+
+    /// Whether the checkpoint with the lowest evaluation loss is kept beside them [default: true]
+    #[arg(long, value_name = "true|false")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_best: Option<bool>,
 }
 
 impl Flags {
@@ -331,6 +339,7 @@ impl Arguments {
                 "stopped": outcome.stopped,
                 "model": model.display().to_string(),
                 "evaluation": outcome.evaluation,
+                "best": outcome.best,
             });
             writeln!(out, "{json}")?;
         } else if outcome.stopped {
@@ -343,6 +352,14 @@ impl Arguments {
         } else {
             let Outcome { step, tokens, .. } = outcome;
             writeln!(out, "{step} steps, {tokens} tokens: {}", model.display())?;
+            if let Some(Best { step, loss }) = outcome.best {
+                let best = self.output.join("best");
+                writeln!(
+                    out,
+                    "lowest held-out loss {loss:.3}, at step {step}: {}",
+                    best.display()
+                )?;
+            }
         }
         Ok(())
     }

@@ -165,6 +165,20 @@ impl Work {
         command
     }
 
+    /// The same in a shell that lets no file grow beyond so many blocks of 1024 bytes: what a full
+    /// disk is to the program, without the privilege to make one.
+    pub(crate) fn with_small_disk(&self, blocks: usize, arguments: &str) -> Command {
+        let mut command = Command::new("bash");
+        // Ignored, the signal of the limit becomes an error of the write.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_albert")])
+            .args(arguments.split_whitespace())
+            .current_dir(self.path(""))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs it; gives standard output.
     pub(crate) fn succeed(&self, arguments: &str) -> String {
         succeed(&mut self.albert(arguments))
@@ -264,6 +278,36 @@ pub(crate) fn wait_until(child: &mut Child, mut ready: impl FnMut() -> bool) -> 
 pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
     assert!(status.unwrap().success());
+}
+
+/// The steps of the lines of `metrics.jsonl`: of training, and of evaluations.
+pub(crate) fn logged(work: &Work, run: &str) -> (Vec<u64>, Vec<u64>) {
+    let lines = json_lines(&work.read_text(&format!("{run}/metrics.jsonl")));
+    let step = |line: Value| line["step"].as_u64().unwrap();
+    let (evaluations, steps): (Vec<Value>, Vec<Value>) =
+        lines.into_iter().partition(|line| line["eval"] == true);
+    (steps.into_iter().map(step).collect(), evaluations.into_iter().map(step).collect())
+}
+
+/// The whole lines of `run/metrics.jsonl` so far.
+pub(crate) fn lines_so_far(work: &Work) -> usize {
+    let bytes = fs::read(work.path("run/metrics.jsonl")).unwrap_or_default();
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// The files of a checkpoint.
+pub(crate) fn checkpoint_bytes(work: &Work, checkpoint: &str) -> Vec<Vec<u8>> {
+    ["config.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+        .map(|file| work.read(&format!("{checkpoint}/{file}")))
+        .to_vec()
+}
+
+/// Starts `albert` and waits for so many lines of `run/metrics.jsonl`.
+pub(crate) fn start(work: &Work, arguments: &str, lines: usize) -> Child {
+    let mut command = work.albert(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_until(&mut child, || lines_so_far(work) >= lines), "{arguments}: ended early");
+    child
 }
 
 /// A safetensors file taken apart, to be damaged.

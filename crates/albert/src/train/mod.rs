@@ -1,8 +1,11 @@
 //! Pre-training: settings, schedule, the loop, and the run on disk. Examples come from
 //! [`crate::data`], arithmetic from [`crate::model`].
 
+mod events;
+mod log;
 mod metrics;
 mod pretrain;
+mod publish;
 mod run;
 mod schedule;
 mod settings;
@@ -10,6 +13,6 @@ mod step;
 
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
-pub use run::Run;
+pub use run::{Best, Run};
 pub use schedule::Schedule;
 pub use settings::{Objective, OptimizerName, Positions, Settings};

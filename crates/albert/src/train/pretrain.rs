@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use super::metrics::{EvaluationMetrics, StepMetrics, Totals};
-use super::run::{Progress, Restored, Run};
+use super::log::Log;
+use super::metrics::{EvaluationMetrics, StepMetrics, Totals, Window};
+use super::run::{Best, Progress, Restored, Run};
 use super::settings::Settings;
 use super::step::{Parts, default_tokens_per_batch};
 use crate::backend::{Backend, Cpu};
@@ -39,12 +39,16 @@ pub struct Outcome {
     pub stopped: bool,
     /// The last evaluation.
     pub evaluation: Option<EvaluationMetrics>,
+    /// The best checkpoint, if there were evaluations and it was to be kept.
+    pub best: Option<Best>,
 }
 
 /// A run ready to be continued from where it is.
 pub struct Pretraining {
     run: Run,
+    log: Log,
     settings: Settings,
+    tokenizer: Tokenizer,
     train: Sampler,
     eval: Option<Sampler>,
     model: Model,
@@ -94,7 +98,8 @@ impl Pretraining {
         check_memory(&config)?;
         settings.data_fingerprint = train.store().fingerprint();
         let run = Run::create(directory, &settings, &config, &tokenizer)?;
-        Self::assemble(run, settings, config, backend, train, eval, None)
+        let restored = None;
+        Self::assemble(run, settings, tokenizer, config, backend, train, eval, restored)
     }
 
     /// Continues the run in `directory` from its newest checkpoint.
@@ -104,9 +109,13 @@ impl Pretraining {
     pub fn resume(directory: &Path, backend: Cpu) -> Result<Self> {
         let (run, settings) = Run::open(directory)?;
         settings.validate()?;
-        let config = ModelConfig::read_in(&run.model_directory())?.config;
+        let config = run.config()?;
         let (train, eval) = Self::samplers(&settings, &config)?;
-        let tokenizer = Tokenizer::load(&run.model_directory())?;
+        let tokenizer = match run.model_directory() {
+            directory if directory.exists() => Tokenizer::load(&directory)?,
+            // Deleted: the fingerprint of the store's data says that this is the same one.
+            _ => Tokenizer::load(&train.store().tokenizer_directory())?,
+        };
         train.store().check_tokenizer(&tokenizer.fingerprint())?;
         if train.store().fingerprint() != settings.data_fingerprint {
             return Err(Error::input(format!(
@@ -116,9 +125,9 @@ impl Pretraining {
                 directory.display()
             )));
         }
-        let restored = run.restore(&config, backend.clone())?;
-        run.clean(settings.keep)?;
-        Self::assemble(run, settings, config, backend, train, eval, restored)
+        let restored = run.restore(&config, &tokenizer, backend.clone())?;
+        run.clean(settings.keep, restored.as_ref().and_then(|restored| restored.progress.best))?;
+        Self::assemble(run, settings, tokenizer, config, backend, train, eval, restored)
     }
 
     fn samplers(settings: &Settings, config: &ModelConfig) -> Result<(Sampler, Option<Sampler>)> {
@@ -154,6 +163,7 @@ impl Pretraining {
     fn assemble(
         run: Run,
         settings: Settings,
+        tokenizer: Tokenizer,
         config: ModelConfig,
         backend: Cpu,
         train: Sampler,
@@ -172,8 +182,19 @@ impl Pretraining {
             Restored { model, optimizer, progress: Progress::START }
         });
         let Restored { model, optimizer, progress } = restored;
-        run.rewind_log(progress.step)?;
-        Ok(Self { run, settings, train, eval, model, optimizer, progress, tokens_per_batch })
+        let log = Log::open(run.directory(), progress.step)?;
+        Ok(Self {
+            run,
+            log,
+            settings,
+            tokenizer,
+            train,
+            eval,
+            model,
+            optimizer,
+            progress,
+            tokens_per_batch,
+        })
     }
 
     /// The settings, as resolved.
@@ -200,11 +221,24 @@ impl Pretraining {
         self.train.len()
     }
 
-    /// Trains to the last step, or until `stop` is set; a checkpoint is saved in both cases.
+    /// Trains to the last step, or until `stop` is set; a checkpoint is saved in both cases, and
+    /// after every evaluation that is the best so far, if `keep_best` says so.
     ///
     /// # Errors
     /// A loss or gradient that is not finite (the last checkpoint stays), a failed read or write.
     pub fn run(mut self, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        // Weights and two moments.
+        let checkpoint_bytes = 12 * self.model.layout().len as u64;
+        self.log.start_clock();
+        let outcome = self.run_steps(stop, watch);
+        outcome.map_err(|error| self.run.explain(error, checkpoint_bytes))
+    }
+
+    fn run_steps(
+        &mut self,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome> {
         let mut space = Workspace::new(&self.model);
         let mut gradients = self.model.zero_gradients();
         let mut window = Window::new();
@@ -214,21 +248,22 @@ impl Pretraining {
             let (totals, tokens, grad_norm) = self.step_once(&mut space, &mut gradients)?;
             window.add(&totals, tokens);
             let (step, last) = (self.progress.step, self.progress.step == steps);
-            let metrics = |window: &Window| {
-                let learning_rate = self.settings.schedule().at(step - 1);
-                window.metrics(&self.progress, learning_rate, grad_norm)
-            };
-            watch(Event::Step(&metrics(&window)));
+            let learning_rate = self.settings.schedule().at(step - 1);
+            let elapsed = self.log.elapsed_seconds();
+            let metrics = window.metrics(&self.progress, learning_rate, grad_norm, elapsed);
+            watch(Event::Step(&metrics));
             if step.is_multiple_of(self.settings.log_steps) || last {
-                self.run.log(&metrics(&window).json())?;
+                self.log.write(&metrics, step, &metrics.scalars())?;
                 window = Window::new();
             }
+            let mut is_best = false;
             if self.eval.is_some() && (step.is_multiple_of(self.settings.eval_steps) || last) {
                 evaluation = self.evaluate(&mut space)?;
                 evaluation.iter().for_each(|metrics| watch(Event::Evaluated(metrics)));
-                window.started = Instant::now();
+                is_best = evaluation.as_ref().is_some_and(|metrics| self.note_best(metrics));
+                window.restart_clock();
             }
-            if step.is_multiple_of(self.settings.save_steps) || last {
+            if step.is_multiple_of(self.settings.save_steps) || last || is_best {
                 self.save(watch)?;
             }
         }
@@ -236,8 +271,8 @@ impl Pretraining {
         if stopped && !self.run.has_checkpoint(self.progress.step) {
             self.save(watch)?;
         }
-        let Progress { step, tokens, .. } = self.progress;
-        Ok(Outcome { step, tokens, stopped, evaluation })
+        let Progress { step, tokens, best, .. } = self.progress;
+        Ok(Outcome { step, tokens, stopped, evaluation, best })
     }
 
     /// Draws, computes and applies one step. Gives its losses, its tokens and the norm of its
@@ -299,46 +334,28 @@ impl Pretraining {
                 totals.add(&Totals { losses, ..Totals::default() });
             }
         }
-        let metrics = EvaluationMetrics::new(self.progress.step, self.progress.tokens, &totals);
-        self.run.log(&metrics.json())?;
+        let seconds = self.log.elapsed_seconds();
+        let metrics = EvaluationMetrics::new(&self.progress, &totals, seconds);
+        self.log.write(&metrics, self.progress.step, &metrics.scalars())?;
         Ok(Some(metrics))
     }
 
+    /// Notes an evaluation that is the best so far and whose checkpoint is to be kept. Whether it
+    /// was is part of that checkpoint, and so the same after a kill.
+    fn note_best(&mut self, metrics: &EvaluationMetrics) -> bool {
+        let EvaluationMetrics { step, loss, .. } = *metrics;
+        let lower = loss.is_finite() && self.progress.best.is_none_or(|best| loss < best.loss);
+        if !(lower && self.settings.keep_best) {
+            return false;
+        }
+        self.progress.best = Some(Best { step, loss });
+        true
+    }
+
     fn save(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-        self.run.save(&self.model, &self.optimizer, &self.progress, self.settings.keep)?;
+        let Self { run, model, optimizer, progress, tokenizer, settings, .. } = self;
+        run.save(model, optimizer, progress, tokenizer, settings.keep)?;
         watch(Event::Saved(self.progress.step));
         Ok(())
-    }
-}
-
-/// What has been summed since the last line of metrics.
-struct Window {
-    totals: Totals,
-    tokens: usize,
-    started: Instant,
-}
-
-impl Window {
-    fn new() -> Self {
-        Self { totals: Totals::default(), tokens: 0, started: Instant::now() }
-    }
-
-    fn add(&mut self, totals: &Totals, tokens: usize) {
-        self.totals.add(totals);
-        self.tokens += tokens;
-    }
-
-    fn metrics(&self, progress: &Progress, learning_rate: f64, grad_norm: f64) -> StepMetrics {
-        let (mlm_loss, sop_loss) = (self.totals.masked_loss(), self.totals.sentence_loss());
-        StepMetrics {
-            step: progress.step,
-            tokens: progress.tokens,
-            loss: mlm_loss.unwrap_or(0.0) + sop_loss.unwrap_or(0.0),
-            mlm_loss,
-            sop_loss,
-            learning_rate,
-            grad_norm,
-            tokens_per_second: self.tokens as f64 / self.started.elapsed().as_secs_f64(),
-        }
     }
 }

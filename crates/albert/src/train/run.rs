@@ -3,38 +3,40 @@
 //! ```text
 //! RUN/config.toml            the settings, as resolved
 //! RUN/metrics.jsonl          a line per measurement
+//! RUN/events.out.tfevents.*  the same for TensorBoard
 //! RUN/model/                 the model of the newest checkpoint, in Hugging Face's layout
-//! RUN/checkpoints/00001000/  model.safetensors, optimizer.safetensors, state.json of a step
+//! RUN/best/                  that of the checkpoint with the lowest evaluation loss
+//! RUN/checkpoints/00001000/  config.json, model.safetensors, optimizer.safetensors, state.json of
+//!                            a step
 //! ```
 //!
 //! The run and each checkpoint are built under another name and renamed when whole, so a crash at
 //! any instant leaves every checkpoint either whole or absent.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::publish;
 use super::settings::Settings;
 use crate::backend::Cpu;
-use crate::checkpoint::{self, WEIGHTS_FILE};
+use crate::checkpoint::{self, CONFIG_FILE, WEIGHTS_FILE};
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
 use crate::model::{Layout, Model, OptimizerState};
 use crate::tokenizer::Tokenizer;
 
 const SETTINGS_FILE: &str = "config.toml";
-const METRICS_FILE: &str = "metrics.jsonl";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
 /// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     /// Of this file's form.
@@ -43,10 +45,23 @@ pub(super) struct Progress {
     pub(super) step: u64,
     /// Tokens seen.
     pub(super) tokens: u64,
+    /// The best checkpoint so far; absent before the first evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) best: Option<Best>,
+}
+
+/// The checkpoint with the lowest evaluation loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its step.
+    pub step: u64,
+    /// Its evaluation loss.
+    pub loss: f64,
 }
 
 impl Progress {
-    pub(super) const START: Self = Self { version: 1, step: 0, tokens: 0 };
+    pub(super) const START: Self = Self { version: 1, step: 0, tokens: 0, best: None };
 }
 
 /// The directory of a run.
@@ -113,6 +128,29 @@ impl Run {
         self.directory.join("model")
     }
 
+    /// Where the model with the lowest evaluation loss is, once there is one.
+    #[must_use]
+    pub fn best_directory(&self) -> PathBuf {
+        self.directory.join("best")
+    }
+
+    /// The directory itself.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The description of the run's model: that of `RUN/model`, or where it was deleted, that of
+    /// the newest checkpoint.
+    pub(super) fn config(&self) -> Result<ModelConfig> {
+        let newest = self.steps()?.pop().map(|(_, path)| path);
+        let has_config = |path: &PathBuf| path.join(CONFIG_FILE).exists();
+        let directory = match newest.filter(has_config) {
+            Some(checkpoint) if !has_config(&self.model_directory()) => checkpoint,
+            _ => self.model_directory(),
+        };
+        Ok(ModelConfig::read_in(&directory)?.config)
+    }
+
     fn checkpoints(&self) -> PathBuf {
         self.directory.join("checkpoints")
     }
@@ -146,9 +184,14 @@ impl Run {
     }
 
     /// The newest checkpoint, or `None` if the run was stopped before its first.
-    pub(super) fn restore(&self, config: &ModelConfig, backend: Cpu) -> Result<Option<Restored>> {
+    pub(super) fn restore(
+        &self,
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+        backend: Cpu,
+    ) -> Result<Option<Restored>> {
         let Some((step, path)) = self.steps()?.pop() else { return Ok(None) };
-        let restored = restore(&path, step, config, backend).map_err(|error| {
+        let mut restored = restore(&path, step, config, backend).map_err(|error| {
             Error::new(
                 error.kind(),
                 format!(
@@ -158,15 +201,21 @@ impl Run {
                 ),
             )
         })?;
-        self.publish(&path)?;
+        // Gone only if newer checkpoints were removed by hand: the next evaluation is the best.
+        restored.progress.best =
+            restored.progress.best.filter(|best| self.has_checkpoint(best.step));
+        self.publish(&path, &restored.progress, config, tokenizer)?;
         Ok(Some(restored))
     }
 
-    /// Removes old checkpoints but for `keep`, and what a killed process left half written or half
-    /// removed. A checkpoint loses its name before its files: what has a name is whole.
-    pub(super) fn clean(&self, keep: usize) -> Result<()> {
+    /// Removes old checkpoints but for the newest `keep` and the best, and what a killed process
+    /// left half written or half removed. A checkpoint loses its name before its files: what has a
+    /// name is whole.
+    pub(super) fn clean(&self, keep: usize, best: Option<Best>) -> Result<()> {
         let steps = self.steps()?;
-        for (_, old) in &steps[..steps.len().saturating_sub(keep)] {
+        let older = &steps[..steps.len().saturating_sub(keep)];
+        for (_, old) in older.iter().filter(|(step, _)| best.is_none_or(|best| best.step != *step))
+        {
             fs::rename(old, partial_path(old))
                 .map_err(|error| Error::io("removing", old, error))?;
         }
@@ -184,12 +233,14 @@ impl Run {
         Ok(())
     }
 
-    /// Saves a checkpoint, makes it the run's model, and removes old ones but for `keep`.
+    /// Saves a checkpoint, makes it the run's model, and removes old ones as [`clean`](Self::clean)
+    /// says.
     pub(super) fn save(
         &self,
         model: &Model,
         optimizer: &OptimizerState<Cpu>,
         progress: &Progress,
+        tokenizer: &Tokenizer,
         keep: usize,
     ) -> Result<()> {
         let path = self.checkpoint(progress.step);
@@ -197,56 +248,53 @@ impl Run {
         let result = write_checkpoint(&partial, model, optimizer, progress).and_then(|()| {
             fs::rename(&partial, &path)
                 .and_then(|()| sync_parent(&path))
+                // The first makes their directory too.
+                .and_then(|()| sync_parent(&self.checkpoints()))
                 .map_err(|error| Error::io("writing", &path, error))
         });
         if result.is_err() {
             let _ = fs::remove_dir_all(&partial);
         }
         result?;
-        self.publish(&path)?;
-        self.clean(keep)
+        self.publish(&path, progress, model.config(), tokenizer)?;
+        self.clean(keep, progress.best)
     }
 
-    /// Makes the weights of a checkpoint those of the run's model: the same file under a second
-    /// name, or a copy where the file system has no such thing.
-    fn publish(&self, checkpoint: &Path) -> Result<()> {
-        let (from, to) = (checkpoint.join(WEIGHTS_FILE), self.model_directory().join(WEIGHTS_FILE));
-        let partial = partial_path(&to);
-        let _ = fs::remove_file(&partial);
-        fs::hard_link(&from, &partial)
-            .or_else(|_| fs::copy(&from, &partial).map(drop))
-            .and_then(|()| fs::rename(&partial, &to))
-            .map_err(|error| Error::io("writing", &to, error))?;
-        // Renaming one name of a file to another of its names does nothing (POSIX).
-        let _ = fs::remove_file(&partial);
-        Ok(())
+    /// Makes a checkpoint the run's model, and the best one the run's best model.
+    fn publish(
+        &self,
+        checkpoint: &Path,
+        saved: &Progress,
+        model: &ModelConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<()> {
+        publish::publish(checkpoint, &self.model_directory(), model, tokenizer)?;
+        // Made when that checkpoint was saved; after a crash, perhaps not. What someone removed by
+        // hand stays as it is.
+        let best = saved.best.filter(|best| self.has_checkpoint(best.step));
+        let Some(Best { step, .. }) = best else { return Ok(()) };
+        publish::publish(&self.checkpoint(step), &self.best_directory(), model, tokenizer)
     }
 
-    /// Appends a line to `metrics.jsonl`.
-    pub(super) fn log(&self, line: &Value) -> Result<()> {
-        let path = self.directory.join(METRICS_FILE);
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-            .map_err(|error| Error::io("writing", &path, error))
-    }
-
-    /// Removes the lines of `metrics.jsonl` after `step`, which will be written again.
-    pub(super) fn rewind_log(&self, step: u64) -> Result<()> {
-        let path = self.directory.join(METRICS_FILE);
-        if !path.exists() {
-            return Ok(());
+    /// What a run that failed for `error` still has, and how it goes on.
+    pub(super) fn explain(&self, error: Error, checkpoint_bytes: u64) -> Error {
+        if error.kind() != ErrorKind::Io {
+            return error;
         }
-        let bytes = fs::read(&path).map_err(|error| Error::io("reading", &path, error))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let is_before = |line: &&str| {
-            let value: Option<Value> = serde_json::from_str(line).ok();
-            value.and_then(|value| value["step"].as_u64()).is_some_and(|of_line| of_line <= step)
+        let mut clause = String::new();
+        if error.is_out_of_space()
+            && let Ok(free) = fs4::available_space(&self.directory)
+        {
+            let megabytes = |bytes: u64| bytes as f64 / 1e6;
+            let (needed, free) = (megabytes(checkpoint_bytes), megabytes(free));
+            clause = format!("a checkpoint takes {needed:.1} MB, and {free:.1} MB are free; ");
+        }
+        clause += &match self.steps().ok().and_then(|mut steps| steps.pop()) {
+            Some((step, _)) => format!("--resume goes on from the checkpoint of step {step}"),
+            None if !self.directory.exists() => "the directory of the run is gone".to_owned(),
+            None => "no checkpoint was saved yet, and --resume begins again".to_owned(),
         };
-        let kept: String = text.lines().filter(is_before).flat_map(|line| [line, "\n"]).collect();
-        write_atomically(&path, |file| file.write_all(kept.as_bytes()))
+        error.and(&clause)
     }
 }
 
@@ -270,11 +318,8 @@ fn write_run(
     config: &ModelConfig,
     tokenizer: &Tokenizer,
 ) -> Result<()> {
-    let model = directory.join("model");
-    fs::create_dir_all(&model).map_err(|error| Error::io("creating", &model, error))?;
-    settings.write(&directory.join(SETTINGS_FILE))?;
-    config.write(&model.join(checkpoint::CONFIG_FILE))?;
-    tokenizer.save(&model)
+    publish::write_directory(&directory.join("model"), config, tokenizer)?;
+    settings.write(&directory.join(SETTINGS_FILE))
 }
 
 fn write_checkpoint(
@@ -286,9 +331,19 @@ fn write_checkpoint(
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(|error| Error::io("removing", directory, error))?;
     }
-    fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
-    checkpoint::write_weights(model, &directory.join(WEIGHTS_FILE))?;
     let moments = optimizer.moments(model);
+    let all = [&model.all_parameters(), &moments[0], &moments[1]];
+    if !all.into_iter().flatten().all(|value| value.is_finite()) {
+        let message = format!(
+            "step {} made weights or moments that are not finite; the checkpoints before it are \
+             kept; start again with a lower learning rate or a longer warm-up",
+            progress.step
+        );
+        return Err(Error::new(ErrorKind::Diverged, message));
+    }
+    fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
+    model.config().write(&directory.join(CONFIG_FILE))?;
+    checkpoint::write_weights(model, &directory.join(WEIGHTS_FILE))?;
     let shape = [moments[0].len()];
     let tensors: Vec<_> = MOMENTS
         .iter()

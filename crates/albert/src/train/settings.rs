@@ -112,6 +112,9 @@ pub struct Settings {
     pub save_steps: u64,
     /// Checkpoints kept.
     pub keep: usize,
+    /// Whether the checkpoint with the lowest evaluation loss is kept beside them. Where there is
+    /// no `eval_data` it says nothing.
+    pub keep_best: bool,
 }
 
 impl Default for Settings {
@@ -145,6 +148,7 @@ impl Default for Settings {
             eval_examples: 512,
             save_steps: 500,
             keep: 2,
+            keep_best: true,
         }
     }
 }
