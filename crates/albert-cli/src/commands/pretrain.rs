@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use albert::backend::Precision;
 use albert::config::{ModelConfig, PRESETS, Sharing};
 use albert::data::Store;
 use albert::train::{Best, EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
 use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -106,6 +106,18 @@ struct Flags {
     #[arg(long, value_name = "N", value_parser = whole_number())]
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_per_batch: Option<u64>,
+
+    /// What numbers the products multiply; weights, norms and losses are always f32
+    /// [default: auto]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<PrecisionFlag>,
+
+    /// Memory that training may take, such as 2GiB; where it is too little for all activations,
+    /// some are computed again [default: what is free]
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_budget: Option<ByteSize>,
 
     /// Tokens of a sequence at most [default: 128]
     #[arg(long, value_name = "N", value_parser = whole_number())]
@@ -232,6 +244,17 @@ enum OptimizerFlag {
     Lamb,
     /// Adam with decoupled weight decay
     Adamw,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum PrecisionFlag {
+    /// bf16 where the processor is fast at it, else f32
+    Auto,
+    /// 32-bit floating point
+    F32,
+    /// 16-bit floating point with 8 bits of mantissa
+    Bf16,
 }
 
 fn preset_help() -> String {
@@ -381,15 +404,16 @@ fn introduce(training: &Pretraining, output: &Path) {
         config.num_hidden_layers,
         config.hidden_size,
         config.vocab_size,
-        training.model().backend().describe(Precision::F32),
+        training.model().backend().describe(training.model().backend().training_precision()),
     ));
     let epochs =
         (settings.steps * settings.batch_size as u64) as f64 / training.examples_per_epoch() as f64;
     note(format_args!(
-        "steps {} to {} of {} sequences, {epochs:.2} times through the text",
+        "steps {} to {} of {} sequences, {epochs:.2} times through the text; {}",
         training.step(),
         settings.steps,
-        settings.batch_size
+        settings.batch_size,
+        training.plan()
     ));
 }
 

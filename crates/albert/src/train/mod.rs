@@ -3,6 +3,7 @@
 
 mod events;
 mod log;
+mod memory;
 mod metrics;
 mod pretrain;
 mod publish;
@@ -15,4 +16,4 @@ pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use run::{Best, Run};
 pub use schedule::Schedule;
-pub use settings::{Objective, OptimizerName, Positions, Settings};
+pub use settings::{Objective, OptimizerName, Positions, Settings, TrainingPrecision};

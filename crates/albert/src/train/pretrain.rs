@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::log::Log;
+use super::memory;
 use super::metrics::{EvaluationMetrics, StepMetrics, Totals, Window};
 use super::run::{Best, Progress, Restored, Run};
-use super::settings::Settings;
-use super::step::{Parts, default_tokens_per_batch};
-use crate::backend::{Backend, Cpu};
+use super::settings::{Settings, TrainingPrecision};
+use super::step::Parts;
+use crate::backend::{Backend, Cpu, Precision};
 use crate::config::ModelConfig;
 use crate::data::{Sampler, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Layout, Model, OptimizerState, Start, Workspace};
+use crate::model::{Model, OptimizerState, Plan, Start, Workspace};
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 
@@ -54,7 +55,7 @@ pub struct Pretraining {
     model: Model,
     optimizer: OptimizerState<Cpu>,
     progress: Progress,
-    tokens_per_batch: usize,
+    plan: Plan,
 }
 
 /// A store, its tokenizer checked against `expected`'s.
@@ -66,18 +67,12 @@ fn open_store(path: &Path, expected: Option<&Store>) -> Result<Arc<Store>> {
     Ok(Arc::new(store))
 }
 
-/// Refuses a model that this machine has no memory for, where allocating would end the program:
-/// weights, gradients and two moments.
-fn check_memory(config: &ModelConfig) -> Result<()> {
-    let len = Layout::new(config).len;
-    let mut probe: Vec<[f32; 4]> = Vec::new();
-    probe.try_reserve_exact(len).map_err(|_| {
-        Error::config(format!(
-            "the model has {len} parameters, and training them takes {} GiB, which this machine \
-             does not have: choose a smaller model",
-            (16 * len) >> 30
-        ))
-    })
+/// What the products multiply; `auto` is resolved when a run starts.
+fn precision_of(settings: &Settings) -> Precision {
+    match settings.precision {
+        TrainingPrecision::Bf16 => Precision::Bf16,
+        TrainingPrecision::F32 | TrainingPrecision::Auto => Precision::F32,
+    }
 }
 
 impl Pretraining {
@@ -95,7 +90,15 @@ impl Pretraining {
         config.validate()?;
         let (train, eval) = Self::samplers(&settings, &config)?;
         let tokenizer = Tokenizer::load(&train.store().tokenizer_directory())?;
-        check_memory(&config)?;
+        if settings.precision == TrainingPrecision::Auto {
+            settings.precision = match backend.best_precision() {
+                Precision::Bf16 => TrainingPrecision::Bf16,
+                _ => TrainingPrecision::F32,
+            };
+        }
+        let backend = backend.training_in(precision_of(&settings));
+        settings.tokens_per_batch =
+            memory::plan(&settings, &config, backend.training_precision())?.tokens;
         settings.data_fingerprint = train.store().fingerprint();
         let run = Run::create(directory, &settings, &config, &tokenizer)?;
         let restored = None;
@@ -110,6 +113,7 @@ impl Pretraining {
         let (run, settings) = Run::open(directory)?;
         settings.validate()?;
         let config = run.config()?;
+        let backend = backend.training_in(precision_of(&settings));
         let (train, eval) = Self::samplers(&settings, &config)?;
         let tokenizer = match run.model_directory() {
             directory if directory.exists() => Tokenizer::load(&directory)?,
@@ -170,10 +174,7 @@ impl Pretraining {
         eval: Option<Sampler>,
         restored: Option<Restored>,
     ) -> Result<Self> {
-        let tokens_per_batch = match settings.tokens_per_batch {
-            0 => default_tokens_per_batch(&config),
-            tokens => tokens,
-        };
+        let plan = memory::plan(&settings, &config, backend.training_precision())?;
         let restored = restored.unwrap_or_else(|| {
             let seed = Seed::new(settings.seed).split("initial weights", 0);
             let start = Start { seed, positions: settings.positions.into() };
@@ -183,18 +184,7 @@ impl Pretraining {
         });
         let Restored { model, optimizer, progress } = restored;
         let log = Log::open(run.directory(), progress.step)?;
-        Ok(Self {
-            run,
-            log,
-            settings,
-            tokenizer,
-            train,
-            eval,
-            model,
-            optimizer,
-            progress,
-            tokens_per_batch,
-        })
+        Ok(Self { run, log, settings, tokenizer, train, eval, model, optimizer, progress, plan })
     }
 
     /// The settings, as resolved.
@@ -207,6 +197,12 @@ impl Pretraining {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// How it computes within the memory there is.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.plan
     }
 
     /// Steps already taken.
@@ -239,7 +235,7 @@ impl Pretraining {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
-        let mut space = Workspace::new(&self.model);
+        let mut space = Workspace::keeping(&self.model, self.plan.kept);
         let mut gradients = self.model.zero_gradients();
         let mut window = Window::new();
         let mut evaluation = None;
@@ -284,7 +280,7 @@ impl Pretraining {
     ) -> Result<(Totals, usize, f64)> {
         let (step, size) = (self.progress.step, self.settings.batch_size as u64);
         let numbers = step * size..(step + 1) * size;
-        let parts = Parts::draw(&self.train, numbers, self.model.config(), self.tokens_per_batch)?;
+        let parts = Parts::draw(&self.train, numbers, self.model.config(), self.plan.tokens)?;
         let dropout = Seed::new(self.settings.seed).split("dropout", step);
         let mut totals =
             Totals { masked: parts.masked, labelled: parts.labelled, ..Totals::default() };
@@ -326,7 +322,7 @@ impl Pretraining {
         for from in (0..count).step_by(64) {
             let numbers = from..count.min(from + 64);
             let config = self.model.config();
-            let parts = Parts::draw(sampler, numbers, config, self.tokens_per_batch)?;
+            let parts = Parts::draw(sampler, numbers, config, self.plan.tokens)?;
             totals.masked += parts.masked;
             totals.labelled += parts.labelled;
             for (batch, targets) in &parts.parts {

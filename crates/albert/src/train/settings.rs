@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
@@ -55,6 +56,19 @@ impl From<Positions> for PositionStart {
     }
 }
 
+/// What numbers the products of training multiply, by the name a user writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingPrecision {
+    /// bf16 where the processor multiplies it faster than `f32`, else `f32`. What it was is noted
+    /// when a run starts, so that the run stays what it is on another machine.
+    Auto,
+    /// 32-bit floating point.
+    F32,
+    /// The upper half of an `f32`; sums, weights, moments, norms and losses stay `f32`.
+    Bf16,
+}
+
 /// The settings of a run. A recipe is the same file with some of the keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -70,7 +84,8 @@ pub struct Settings {
     /// Sequences per step.
     pub batch_size: usize,
     /// Tokens at most that are computed at a time; a step accumulates gradients over as many such
-    /// parts as it takes. 0 chooses by the model's size.
+    /// parts as it takes. 0 chooses by the model's size and the memory; what was chosen is noted
+    /// when a run starts.
     pub tokens_per_batch: usize,
     /// Tokens of a sequence at most.
     pub sequence_length: usize,
@@ -102,6 +117,11 @@ pub struct Settings {
     pub positions: Positions,
     /// Of all randomness.
     pub seed: u64,
+    /// What numbers the products multiply.
+    pub precision: TrainingPrecision,
+    /// Memory that training may take; where it is too little for all activations, some are
+    /// computed again. All that is free where it is absent.
+    pub memory_budget: Option<ByteSize>,
     /// Steps between lines of `metrics.jsonl`.
     pub log_steps: u64,
     /// Steps between evaluations.
@@ -143,6 +163,8 @@ impl Default for Settings {
             clip_norm: 1.0,
             positions: Positions::Normal,
             seed: 12_345,
+            precision: TrainingPrecision::Auto,
+            memory_budget: None,
             log_steps: 10,
             eval_steps: 500,
             eval_examples: 512,

@@ -59,11 +59,3 @@ impl Parts {
         Scales { masked: reciprocal(self.masked), sentence: reciprocal(self.labelled) }
     }
 }
-
-/// Tokens to compute at a time such that the activations kept for the backward pass take about
-/// half a gibibyte. It depends on the model alone, so that runs are the same on every machine.
-pub(super) fn default_tokens_per_batch(config: &ModelConfig) -> usize {
-    let per_application = 9 * config.hidden_size + 2 * config.intermediate_size;
-    let bytes_per_token = 4 * per_application * config.applications();
-    ((512 << 20) / bytes_per_token).clamp(512, 8192)
-}

@@ -1,0 +1,55 @@
+//! How a run fits the memory of its machine.
+
+use bytesize::ByteSize;
+
+use super::settings::Settings;
+use crate::backend::Precision;
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+use crate::model::{Plan, TrainingMemory, default_tokens_per_batch};
+
+/// Fewer tokens at a time than this are slower than computing activations again.
+const LEAST_TOKENS: usize = 512;
+
+/// Chooses how many tokens to compute at a time, unless `settings` say, and how many activations
+/// to keep. Only a budget makes the tokens fewer than the model's size asks for, so that runs are
+/// the same on every machine.
+pub(super) fn plan(
+    settings: &Settings,
+    config: &ModelConfig,
+    precision: Precision,
+) -> Result<Plan> {
+    let memory = TrainingMemory::new(config, precision);
+    let tokens = match settings.tokens_per_batch {
+        0 => default_tokens_per_batch(config),
+        tokens => tokens,
+    };
+    let least = match (settings.memory_budget, settings.tokens_per_batch) {
+        (Some(_), 0) => tokens.min(LEAST_TOKENS),
+        _ => tokens,
+    };
+    let available = available();
+    let budget = settings.memory_budget.unwrap_or(available);
+    let bytes = usize::try_from(budget.as_u64()).unwrap_or(usize::MAX);
+    memory.plan(bytes, tokens, least).ok_or_else(|| {
+        let needed = ByteSize::b(memory.bytes(least, 1) as u64).display().iec();
+        let there = match settings.memory_budget {
+            Some(_) => format!("the memory budget is {}", budget.display().iec()),
+            None => format!("this machine has {} to spare", available.display().iec()),
+        };
+        Error::config(format!(
+            "training this model takes at least {needed} with {least} tokens at a time, and \
+             {there}: choose a smaller model, fewer tokens-per-batch, or a larger budget"
+        ))
+    })
+}
+
+/// Memory that this machine has to spare, as far as it says.
+fn available() -> ByteSize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let of_machine = text.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?;
+        kib.trim().parse().ok().map(ByteSize::kib)
+    });
+    of_machine.unwrap_or(ByteSize::b(u64::MAX))
+}
