@@ -266,6 +266,26 @@ fn settings_that_cannot_be() {
         ("--sequence-length 48 --mask-rate 0", &["mask-rate is 0", "between 0 and 1"]),
         ("--sequence-length 48 --mask-rate nan", &["mask-rate is NaN"]),
         ("--sequence-length 48 --max-ngram 0", &["max-ngram is 0"]),
+        ("--sequence-length 48 --end-learning-rate 1", &["end-learning-rate is 1", "at most"]),
+        (
+            "--sequence-length 48 --schedule constant --end-learning-rate 1e-4",
+            &["end-learning-rate is 0.0001", "constant"],
+        ),
+        ("--sequence-length 48 --schedule polynomial", &["polynomial", "give power"]),
+        ("--sequence-length 48 --schedule polynomial --power 0", &["power is 0", "above 0"]),
+        ("--sequence-length 48 --power 2", &["power: only schedule polynomial"]),
+        ("--sequence-length 48 --decay-steps 2", &["decay-steps: only schedule wsd"]),
+        (
+            "--sequence-length 48 --schedule wsd --decay-steps 20",
+            &["decay-steps is 20", "from 1 to", "19"],
+        ),
+        ("--sequence-length 48 --no-decay bias,LayreNorm", &["\"LayreNorm\"", "no tensor"]),
+        ("--sequence-length 48 --batch-warmup-steps 5", &["without batch-warmup-start"]),
+        ("--sequence-length 48 --batch-warmup-start 5", &["batch-warmup-steps is 0"]),
+        (
+            "--sequence-length 48 --batch-warmup-steps 5 --batch-warmup-start 65",
+            &["batch-warmup-start is 65", "from 1 to", "64"],
+        ),
         ("--sequence-length 48 --learning-rate -1", &["learning-rate is -1"]),
         ("--sequence-length 48 --learning-rate inf", &["learning-rate is inf"]),
         ("--sequence-length 48 --dropout 1", &["dropout_prob is 1"]),
@@ -293,6 +313,7 @@ fn recipes_that_cannot_be() {
         ("steps = -3", &["line 1", "-3"]),
         ("steps = 3\nsteps = 4", &["line 2", "duplicate"]),
         ("optimizer = \"sgd\"", &["line 1", "sgd", "lamb"]),
+        ("schedule = \"step\"", &["line 1", "step", "cosine", "wsd"]),
         ("[model]\nsize = 3", &["line 1", "model"]),
     ] {
         work.write("recipe.toml", recipe);
@@ -368,6 +389,7 @@ fn usage_that_is_wrong() {
         ("pretrain --output run --steps 18446744073709551615", "--steps"),
         ("pretrain --output run --preset nano --config c", "cannot be used with"),
         ("pretrain --output run --optimizer sgd", "--optimizer"),
+        ("pretrain --output run --schedule step", "--schedule"),
         ("pretrain --output run --sharing some", "--sharing"),
         ("pretrain --preset nano", "required"),
         ("pretrian", "pretrian"),

@@ -296,7 +296,9 @@ fn every_kind_of_run_is_resumed_to_the_same_bytes() {
         ("attention", format!("{TINY} --sharing attention")),
         ("ffn", format!("{TINY} --sharing ffn --objective next")),
         ("none", format!("{TINY} --sharing none --objective none")),
-        ("lamb", format!("{TINY} --optimizer lamb --dropout 0")),
+        ("lamb", format!("{TINY} --optimizer lamb --dropout 0 --bias-correction true")),
+        ("wsd", format!("{TINY} --schedule wsd --decay-steps 2 --end-learning-rate 1e-5")),
+        ("growing", format!("{TINY} --batch-warmup-steps 3 --batch-warmup-start 3")),
         ("parts", format!("{TINY} --tokens-per-batch 100 --clip-norm 0")),
         ("bert", bert),
     ] {

@@ -11,5 +11,5 @@ mod step;
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use run::Run;
-pub use schedule::Schedule;
-pub use settings::{Objective, OptimizerName, Positions, Settings};
+pub use schedule::{BatchSizes, Decay, Schedule};
+pub use settings::{Objective, OptimizerName, Positions, ScheduleName, Settings};

@@ -122,6 +122,7 @@ impl Pretraining {
     }
 
     fn samplers(settings: &Settings, config: &ModelConfig) -> Result<(Sampler, Option<Sampler>)> {
+        settings.optimizer().check(&Layout::new(config))?;
         let store = open_store(&settings.data, None)?;
         let vocab_size = store.manifest().vocab_size;
         if vocab_size != config.vocab_size {
@@ -247,8 +248,8 @@ impl Pretraining {
         space: &mut Workspace<Cpu>,
         gradients: &mut <Cpu as Backend>::Buffer,
     ) -> Result<(Totals, usize, f64)> {
-        let (step, size) = (self.progress.step, self.settings.batch_size as u64);
-        let numbers = step * size..(step + 1) * size;
+        let (step, sizes) = (self.progress.step, self.settings.batch_sizes());
+        let numbers = sizes.before(step) as u64..sizes.before(step + 1) as u64;
         let parts = Parts::draw(&self.train, numbers, self.model.config(), self.tokens_per_batch)?;
         let dropout = Seed::new(self.settings.seed).split("dropout", step);
         let mut totals =

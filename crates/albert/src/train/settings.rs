@@ -1,18 +1,17 @@
-//! What a pre-training run is told, as written in its `config.toml`.
+//! What a pre-training run is told, as written in its `config.toml`. What the values may be is in
+//! `settings/check.rs`.
+
+mod check;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Schedule;
+use super::schedule::{BatchSizes, Decay, Schedule};
 use crate::data::{Masking, SampleOptions, SentenceObjective};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Optimizer, OptimizerKind, PositionStart};
-
-/// More steps, or more sequences in a step, than any run has: products of the two stay exact.
-const STEPS_MAX: u64 = 1 << 40;
-const BATCH_SIZE_MAX: u64 = 1 << 20;
 
 /// The sentence objective, by the name a user writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +29,26 @@ pub enum Objective {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
-    /// LAMB, as the reference code has it.
+    /// LAMB.
     Lamb,
-    /// AdamW, as `torch.optim.AdamW`.
+    /// AdamW.
     Adamw,
+}
+
+/// How the learning rate falls after warm-up, by the name a user writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleName {
+    /// In a line, as the reference.
+    Linear,
+    /// As a power of what is left, as the reference.
+    Polynomial,
+    /// As half a cosine.
+    Cosine,
+    /// Not until the last steps (warm-up, stable, decay).
+    Wsd,
+    /// Not at all.
+    Constant,
 }
 
 /// How the position embeddings start, by the name a user writes.
@@ -69,6 +84,10 @@ pub struct Settings {
     pub steps: u64,
     /// Sequences per step.
     pub batch_size: usize,
+    /// Steps in which the batch grows to its size.
+    pub batch_warmup_steps: u64,
+    /// The size of the first batch, where it grows.
+    pub batch_warmup_start: Option<u64>,
     /// Tokens at most that are computed at a time; a step accumulates gradients over as many such
     /// parts as it takes. 0 chooses by the model's size.
     pub tokens_per_batch: usize,
@@ -84,18 +103,30 @@ pub struct Settings {
     pub objective: Objective,
     /// Which optimizer.
     pub optimizer: OptimizerName,
+    /// Whether the optimizer's moments are divided by `1 - beta^step`.
+    pub bias_correction: bool,
     /// Reached at the end of warm-up.
     pub learning_rate: f64,
+    /// How the learning rate falls after warm-up.
+    pub schedule: ScheduleName,
+    /// Reached at the end of the last step.
+    pub end_learning_rate: f64,
     /// Steps of linear warm-up.
     pub warmup_steps: u64,
+    /// The power of the polynomial schedule, and of no other.
+    pub power: Option<f64>,
+    /// The last steps, in which the rate of the wsd schedule falls; no other schedule has them.
+    pub decay_steps: Option<u64>,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Except for biases and norms.
+    /// Except for `no_decay`.
     pub weight_decay: f64,
+    /// Parts of names of tensors that are neither decayed nor, by LAMB, adapted.
+    pub no_decay: Vec<String>,
     /// Largest global norm of the gradient; 0 for no limit.
     pub clip_norm: f64,
     /// How the position embeddings start.
@@ -124,6 +155,8 @@ impl Default for Settings {
             eval_data: None,
             steps: 10_000,
             batch_size: 64,
+            batch_warmup_steps: 0,
+            batch_warmup_start: None,
             tokens_per_batch: 0,
             sequence_length: 128,
             short_probability: 0.1,
@@ -131,12 +164,18 @@ impl Default for Settings {
             max_ngram: 3,
             objective: Objective::Order,
             optimizer: OptimizerName::Adamw,
+            bias_correction: true,
             learning_rate: 1e-3,
+            schedule: ScheduleName::Linear,
+            end_learning_rate: 0.0,
             warmup_steps: 500,
+            power: None,
+            decay_steps: None,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-6,
             weight_decay: 0.01,
+            no_decay: vec!["bias".to_owned(), "LayerNorm".to_owned()],
             clip_norm: 1.0,
             positions: Positions::Normal,
             seed: 12_345,
@@ -175,8 +214,9 @@ impl Settings {
     }
 
     /// The settings of a run: `flags` over the recipe over the defaults. `flags` has the keys of
-    /// a recipe. Where neither says, warm-up is a twentieth of the steps, and LAMB has the
-    /// paper's learning rate.
+    /// a recipe. Where neither says, warm-up is a twentieth of the steps, the decay of wsd a fifth
+    /// (Hägele et al. 2024 find no more is needed), and LAMB has the paper's learning rate and, as
+    /// its reference, no bias correction.
     ///
     /// # Errors
     /// A recipe that cannot be read, or flags of other names or types.
@@ -197,8 +237,16 @@ impl Settings {
         if !table.contains_key("warmup_steps") {
             settings.warmup_steps = settings.steps / 20;
         }
-        if !table.contains_key("learning_rate") && settings.optimizer == OptimizerName::Lamb {
-            settings.learning_rate = 0.001_76;
+        if settings.schedule == ScheduleName::Wsd && settings.decay_steps.is_none() {
+            settings.decay_steps = Some((settings.steps / 5).max(1));
+        }
+        if settings.optimizer == OptimizerName::Lamb {
+            if !table.contains_key("learning_rate") {
+                settings.learning_rate = 0.001_76;
+            }
+            if !table.contains_key("bias_correction") {
+                settings.bias_correction = false;
+            }
         }
         Ok(settings)
     }
@@ -215,60 +263,6 @@ impl Settings {
             Error::config(format!("{}: {error}; rename the store", store.display()))
         })?;
         files::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))
-    }
-
-    /// Checks the values that neither the sampler nor the model checks.
-    ///
-    /// # Errors
-    /// Names the setting, its value and what it could be.
-    pub fn validate(&self) -> Result<()> {
-        let at_most = [
-            ("steps", self.steps, STEPS_MAX),
-            ("batch-size", self.batch_size as u64, BATCH_SIZE_MAX),
-            ("log-steps", self.log_steps, u64::MAX),
-            ("eval-steps", self.eval_steps, u64::MAX),
-            ("eval-examples", self.eval_examples, u64::MAX),
-            ("save-steps", self.save_steps, u64::MAX),
-            ("max-ngram", self.max_ngram as u64, u64::MAX),
-            ("keep", self.keep as u64, u64::MAX),
-        ];
-        for (name, value, limit) in at_most {
-            if value == 0 {
-                return Err(Error::config(format!("{name} is 0: must be at least 1")));
-            }
-            if value > limit {
-                return Err(Error::config(format!("{name} is {value}: must be at most {limit}")));
-            }
-        }
-        if self.warmup_steps >= self.steps {
-            return Err(Error::config(format!(
-                "warmup-steps is {}: must be below the number of steps, {}",
-                self.warmup_steps, self.steps
-            )));
-        }
-        let not_negative = [
-            ("learning-rate", self.learning_rate),
-            ("epsilon", self.epsilon),
-            ("weight-decay", self.weight_decay),
-            ("clip-norm", self.clip_norm),
-        ];
-        for (name, value) in not_negative {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::config(format!(
-                    "{name} is {value}: must be a number from 0 up"
-                )));
-            }
-        }
-        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&value) {
-                return Err(Error::config(format!("{name} is {value}: must be in [0, 1)")));
-            }
-        }
-        if !(self.mask_rate > 0.0 && self.mask_rate < 1.0) {
-            let rate = self.mask_rate;
-            return Err(Error::config(format!("mask-rate is {rate}: must be between 0 and 1")));
-        }
-        Ok(())
     }
 
     /// How examples are drawn.
@@ -293,8 +287,25 @@ impl Settings {
     /// The learning rates.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        let Self { learning_rate, warmup_steps, steps, .. } = *self;
-        Schedule { learning_rate, warmup_steps, steps }
+        let Self { learning_rate, end_learning_rate, warmup_steps, steps, .. } = *self;
+        let decay = match self.schedule {
+            ScheduleName::Linear => Decay::Polynomial { power: 1.0 },
+            ScheduleName::Polynomial => Decay::Polynomial { power: self.power.unwrap_or(1.0) },
+            ScheduleName::Cosine => Decay::Cosine,
+            ScheduleName::Wsd => Decay::Wsd { steps: self.decay_steps.unwrap_or(0) },
+            ScheduleName::Constant => Decay::Constant,
+        };
+        let end_learning_rate =
+            if decay == Decay::Constant { learning_rate } else { end_learning_rate };
+        Schedule { learning_rate, end_learning_rate, warmup_steps, steps, decay }
+    }
+
+    /// The sizes of the batches.
+    #[must_use]
+    pub fn batch_sizes(&self) -> BatchSizes {
+        let full = self.batch_size as u64;
+        let start = self.batch_warmup_start.unwrap_or(full);
+        BatchSizes { start, full, warmup_steps: self.batch_warmup_steps }
     }
 
     /// The optimizer's constants.
@@ -305,10 +316,12 @@ impl Settings {
                 OptimizerName::Lamb => OptimizerKind::Lamb,
                 OptimizerName::Adamw => OptimizerKind::AdamW,
             },
+            bias_correction: self.bias_correction,
             beta1: self.beta1,
             beta2: self.beta2,
             eps: self.epsilon,
             weight_decay: self.weight_decay,
+            no_decay: self.no_decay.clone(),
             clip_norm: self.clip_norm,
         }
     }
