@@ -16,6 +16,9 @@ use serde_json::Value;
 /// A run that would never end in the time of a test.
 const ENDLESS: &str = "--steps 1000000 --output run";
 
+/// Without what a batch is.
+const UNSIZED: &str = "--config config.json --data store --log-steps 1";
+
 /// The steps of the lines of `metrics.jsonl`: of training, and of evaluations.
 fn logged(work: &Work, run: &str) -> (Vec<u64>, Vec<u64>) {
     let lines = json_lines(&work.read_text(&format!("{run}/metrics.jsonl")));
@@ -209,8 +212,8 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_serves() {
         ("optimizer.safetensors", truncated(&optimizer)),
         ("optimizer.safetensors", model),
         ("state.json", state("{\"version\":1,\"st")),
-        ("state.json", state("{\"version\":1,\"step\":9,\"tokens\":5}")),
-        ("state.json", state("{\"version\":2,\"step\":10,\"tokens\":5}")),
+        ("state.json", state("{\"version\":2,\"step\":9,\"tokens\":5,\"streams\":[]}")),
+        ("state.json", state("{\"version\":3,\"step\":10,\"tokens\":5,\"streams\":[]}")),
     ] {
         let path = format!("{newest}/{file}");
         let whole = work.read(&path);
@@ -298,6 +301,15 @@ fn every_kind_of_run_is_resumed_to_the_same_bytes() {
         ("none", format!("{TINY} --sharing none --objective none")),
         ("lamb", format!("{TINY} --optimizer lamb --dropout 0 --bias-correction true")),
         ("wsd", format!("{TINY} --schedule wsd --decay-steps 2 --end-learning-rate 1e-5")),
+        ("tokens", format!("{UNSIZED} --batch-tokens 300 --sequence-length 48")),
+        ("mixed", format!("{UNSIZED} --batch-size 9 --length-mix 24=0.7,48=0.2,64=0.1")),
+        (
+            "stores",
+            format!(
+                "{UNSIZED} --batch-tokens 500 --batch-warmup-steps 3 --batch-warmup-start 100 \
+                 --length-mix 24=0.7,64=0.3 --data held_out=2.5"
+            ),
+        ),
         ("growing", format!("{TINY} --batch-warmup-steps 3 --batch-warmup-start 3")),
         ("parts", format!("{TINY} --tokens-per-batch 100 --clip-norm 0")),
         ("bert", bert),

@@ -139,10 +139,10 @@ impl Arguments {
 
     fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::resolve(self.recipe.as_deref(), self.flags.table()?)?;
-        if settings.data.as_os_str().is_empty() {
-            bail!("no text to train on: give a store with --data (albert prepare makes one)");
+        settings.validate()?;
+        for store in &mut settings.data {
+            store.path = absolute(&store.path);
         }
-        settings.data = absolute(&settings.data);
         settings.eval_data = settings.eval_data.as_deref().map(absolute);
         Ok(settings)
     }
@@ -156,7 +156,7 @@ impl Arguments {
             }
             (None, Some(name)) => {
                 let mut config = ModelConfig::preset(name)?;
-                config.vocab_size = Store::open(&settings.data)?.manifest().vocab_size;
+                config.vocab_size = Store::open(&settings.data[0].path)?.manifest().vocab_size;
                 config
             }
             (None, None) => bail!("which model? Give --preset NAME or --config FILE"),
@@ -216,13 +216,20 @@ fn introduce(training: &Pretraining, output: &Path) {
         config.vocab_size,
         training.model().backend().describe(Precision::F32),
     ));
-    let epochs =
-        (settings.steps * settings.batch_size as u64) as f64 / training.examples_per_epoch() as f64;
+    let (size, of) = match settings.batch_tokens {
+        Some(tokens) => (tokens, "tokens"),
+        None => (settings.batch_sizes().full, "sequences"),
+    };
+    let passes: Vec<String> = training
+        .passes()
+        .iter()
+        .map(|(store, times)| format!("{times:.2} times through {}", store.display()))
+        .collect();
     note(format_args!(
-        "steps {} to {} of {} sequences, {epochs:.2} times through the text",
+        "steps {} to {} of {size} {of}, about {}",
         training.step(),
         settings.steps,
-        settings.batch_size
+        passes.join(", ")
     ));
 }
 

@@ -1,6 +1,7 @@
 //! Pre-training: settings, schedule, the loop, and the run on disk. Examples come from
 //! [`crate::data`], arithmetic from [`crate::model`].
 
+mod feed;
 mod metrics;
 mod pretrain;
 mod run;
@@ -12,4 +13,4 @@ pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use run::Run;
 pub use schedule::{BatchSizes, Decay, Schedule};
-pub use settings::{Objective, OptimizerName, Positions, ScheduleName, Settings};
+pub use settings::{Objective, OptimizerName, Positions, ScheduleName, Settings, WeightedStore};

@@ -1,17 +1,16 @@
 //! The loop of pre-training.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::feed::Feed;
 use super::metrics::{EvaluationMetrics, StepMetrics, Totals};
 use super::run::{Progress, Restored, Run};
 use super::settings::Settings;
 use super::step::{Parts, default_tokens_per_batch};
 use crate::backend::{Backend, Cpu};
 use crate::config::ModelConfig;
-use crate::data::{Sampler, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Layout, Model, OptimizerState, Start, Workspace};
 use crate::random::Seed;
@@ -45,21 +44,11 @@ pub struct Outcome {
 pub struct Pretraining {
     run: Run,
     settings: Settings,
-    train: Sampler,
-    eval: Option<Sampler>,
+    feed: Feed,
     model: Model,
     optimizer: OptimizerState<Cpu>,
     progress: Progress,
     tokens_per_batch: usize,
-}
-
-/// A store, its tokenizer checked against `expected`'s.
-fn open_store(path: &Path, expected: Option<&Store>) -> Result<Arc<Store>> {
-    let store = Store::open(path)?;
-    if let Some(expected) = expected {
-        store.check_tokenizer(&expected.manifest().tokenizer_fingerprint)?;
-    }
-    Ok(Arc::new(store))
 }
 
 /// Refuses a model that this machine has no memory for, where allocating would end the program:
@@ -89,12 +78,13 @@ impl Pretraining {
     ) -> Result<Self> {
         settings.validate()?;
         config.validate()?;
-        let (train, eval) = Self::samplers(&settings, &config)?;
-        let tokenizer = Tokenizer::load(&train.store().tokenizer_directory())?;
+        settings.optimizer().check(&Layout::new(&config))?;
+        let feed = Feed::open(&settings, &config)?;
+        let tokenizer = Tokenizer::load(&feed.store().tokenizer_directory())?;
         check_memory(&config)?;
-        settings.data_fingerprint = train.store().fingerprint();
+        feed.note_fingerprints(&mut settings);
         let run = Run::create(directory, &settings, &config, &tokenizer)?;
-        Self::assemble(run, settings, config, backend, train, eval, None)
+        Self::assemble(run, settings, config, backend, feed, None)
     }
 
     /// Continues the run in `directory` from its newest checkpoint.
@@ -105,51 +95,14 @@ impl Pretraining {
         let (run, settings) = Run::open(directory)?;
         settings.validate()?;
         let config = ModelConfig::read_in(&run.model_directory())?.config;
-        let (train, eval) = Self::samplers(&settings, &config)?;
+        settings.optimizer().check(&Layout::new(&config))?;
+        let feed = Feed::open(&settings, &config)?;
         let tokenizer = Tokenizer::load(&run.model_directory())?;
-        train.store().check_tokenizer(&tokenizer.fingerprint())?;
-        if train.store().fingerprint() != settings.data_fingerprint {
-            return Err(Error::input(format!(
-                "the store {} holds other text than when {} was started: put the old one back, or \
-                 start a new run",
-                settings.data.display(),
-                directory.display()
-            )));
-        }
+        feed.store().check_tokenizer(&tokenizer.fingerprint())?;
+        feed.check_fingerprints(&settings, directory)?;
         let restored = run.restore(&config, backend.clone())?;
         run.clean(settings.keep)?;
-        Self::assemble(run, settings, config, backend, train, eval, restored)
-    }
-
-    fn samplers(settings: &Settings, config: &ModelConfig) -> Result<(Sampler, Option<Sampler>)> {
-        settings.optimizer().check(&Layout::new(config))?;
-        let store = open_store(&settings.data, None)?;
-        let vocab_size = store.manifest().vocab_size;
-        if vocab_size != config.vocab_size {
-            return Err(Error::config(format!(
-                "the model has vocab_size {}, and the store {} was made with a vocabulary of \
-                 {vocab_size}: set vocab_size to {vocab_size}, or prepare the text with the \
-                 model's tokenizer",
-                config.vocab_size,
-                settings.data.display()
-            )));
-        }
-        if settings.sequence_length > config.max_position_embeddings {
-            return Err(Error::config(format!(
-                "sequence-length is {}, and the model has {} positions \
-                 (max_position_embeddings): choose a shorter sequence",
-                settings.sequence_length, config.max_position_embeddings
-            )));
-        }
-        let options = settings.sample_options();
-        let eval = settings.eval_data.as_ref().map(|path| {
-            // The seed is a constant, so that every run is evaluated on the same examples.
-            let seed = Seed::new(0).split("evaluation", 0);
-            Sampler::new(open_store(path, Some(&store))?, options, seed)
-        });
-        let eval = eval.transpose()?;
-        let seed = Seed::new(settings.seed).split("examples", 0);
-        Ok((Sampler::new(store, options, seed)?, eval))
+        Self::assemble(run, settings, config, backend, feed, restored)
     }
 
     fn assemble(
@@ -157,8 +110,7 @@ impl Pretraining {
         settings: Settings,
         config: ModelConfig,
         backend: Cpu,
-        train: Sampler,
-        eval: Option<Sampler>,
+        mut feed: Feed,
         restored: Option<Restored>,
     ) -> Result<Self> {
         let tokens_per_batch = match settings.tokens_per_batch {
@@ -173,8 +125,18 @@ impl Pretraining {
             Restored { model, optimizer, progress: Progress::START }
         });
         let Restored { model, optimizer, progress } = restored;
+        if progress.step > 0 {
+            let (found, asked) = (progress.streams.len(), feed.train.positions().len());
+            if found != asked {
+                return Err(Error::config(format!(
+                    "the newest checkpoint stands in {found} streams of text, and the settings \
+                     make {asked}: put config.toml back as the run was started with"
+                )));
+            }
+            feed.train.go_to(&progress.streams);
+        }
         run.rewind_log(progress.step)?;
-        Ok(Self { run, settings, train, eval, model, optimizer, progress, tokens_per_batch })
+        Ok(Self { run, settings, feed, model, optimizer, progress, tokens_per_batch })
     }
 
     /// The settings, as resolved.
@@ -195,10 +157,10 @@ impl Pretraining {
         self.progress.step
     }
 
-    /// Examples of an epoch.
+    /// About how often the whole run goes through each of its stores.
     #[must_use]
-    pub fn examples_per_epoch(&self) -> u64 {
-        self.train.len()
+    pub fn passes(&self) -> Vec<(PathBuf, f64)> {
+        self.feed.passes(&self.settings)
     }
 
     /// Trains to the last step, or until `stop` is set; a checkpoint is saved in both cases.
@@ -224,7 +186,7 @@ impl Pretraining {
                 self.run.log(&metrics(&window).json())?;
                 window = Window::new();
             }
-            if self.eval.is_some() && (step.is_multiple_of(self.settings.eval_steps) || last) {
+            if self.feed.eval.is_some() && (step.is_multiple_of(self.settings.eval_steps) || last) {
                 evaluation = self.evaluate(&mut space)?;
                 evaluation.iter().for_each(|metrics| watch(Event::Evaluated(metrics)));
                 window.started = Instant::now();
@@ -248,9 +210,9 @@ impl Pretraining {
         space: &mut Workspace<Cpu>,
         gradients: &mut <Cpu as Backend>::Buffer,
     ) -> Result<(Totals, usize, f64)> {
-        let (step, sizes) = (self.progress.step, self.settings.batch_sizes());
-        let numbers = sizes.before(step) as u64..sizes.before(step + 1) as u64;
-        let parts = Parts::draw(&self.train, numbers, self.model.config(), self.tokens_per_batch)?;
+        let step = self.progress.step;
+        let examples = self.feed.train.draw(self.settings.batch(step))?;
+        let parts = Parts::new(&examples, self.model.config(), self.tokens_per_batch)?;
         let dropout = Seed::new(self.settings.seed).split("dropout", step);
         let mut totals =
             Totals { masked: parts.masked, labelled: parts.labelled, ..Totals::default() };
@@ -267,6 +229,7 @@ impl Pretraining {
         self.model.optimize(&optimizer, learning_rate, gradients, norm, &mut self.optimizer);
         self.progress.step += 1;
         self.progress.tokens += parts.tokens as u64;
+        self.progress.streams = self.feed.train.positions();
         Ok((totals, parts.tokens, norm))
     }
 
@@ -285,14 +248,13 @@ impl Pretraining {
         ))
     }
 
-    fn evaluate(&self, space: &mut Workspace<Cpu>) -> Result<Option<EvaluationMetrics>> {
-        let Some(sampler) = &self.eval else { return Ok(None) };
-        let count = self.settings.eval_examples.min(sampler.len());
+    fn evaluate(&mut self, space: &mut Workspace<Cpu>) -> Result<Option<EvaluationMetrics>> {
+        let Some(mixture) = &mut self.feed.eval else { return Ok(None) };
+        mixture.rewind();
+        let examples = mixture.draw_once(self.settings.eval_examples)?;
         let mut totals = Totals::default();
-        for from in (0..count).step_by(64) {
-            let numbers = from..count.min(from + 64);
-            let config = self.model.config();
-            let parts = Parts::draw(sampler, numbers, config, self.tokens_per_batch)?;
+        for examples in examples.chunks(64) {
+            let parts = Parts::new(examples, self.model.config(), self.tokens_per_batch)?;
             totals.masked += parts.masked;
             totals.labelled += parts.labelled;
             for (batch, targets) in &parts.parts {

@@ -22,6 +22,7 @@ use super::settings::Settings;
 use crate::backend::Cpu;
 use crate::checkpoint::{self, WEIGHTS_FILE};
 use crate::config::ModelConfig;
+use crate::data::Position;
 use crate::error::{Error, Result};
 use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
 use crate::model::{Layout, Model, OptimizerState};
@@ -34,7 +35,7 @@ const STATE_FILE: &str = "state.json";
 const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
 /// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     /// Of this file's form.
@@ -43,10 +44,12 @@ pub(super) struct Progress {
     pub(super) step: u64,
     /// Tokens seen.
     pub(super) tokens: u64,
+    /// Where each stream of examples stands; empty before the first step.
+    pub(super) streams: Vec<Position>,
 }
 
 impl Progress {
-    pub(super) const START: Self = Self { version: 1, step: 0, tokens: 0 };
+    pub(super) const START: Self = Self { version: 2, step: 0, tokens: 0, streams: Vec::new() };
 }
 
 /// The directory of a run.

@@ -2,16 +2,22 @@
 //! `settings/check.rs`.
 
 mod check;
+mod stores;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use stores::WeightedStore;
+
 use super::schedule::{BatchSizes, Decay, Schedule};
-use crate::data::{Masking, SampleOptions, SentenceObjective};
+use crate::data::{Limit, Masking, SampleOptions, SentenceObjective};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Optimizer, OptimizerKind, PositionStart};
+
+/// Sequences per step where neither these nor tokens are given.
+const BATCH_SIZE: u64 = 64;
 
 /// The sentence objective, by the name a user writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,16 +80,19 @@ impl From<Positions> for PositionStart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The store to train on.
-    pub data: PathBuf,
-    /// The fingerprint of that store, noted when a run starts.
-    pub data_fingerprint: String,
+    /// The stores to train on: a path, or a list of `{ path, weight }`. Their tokens are as their
+    /// weights.
+    #[serde(deserialize_with = "stores::one_or_many")]
+    pub data: Vec<WeightedStore>,
     /// The store to evaluate on.
     pub eval_data: Option<PathBuf>,
     /// Optimizer steps.
     pub steps: u64,
-    /// Sequences per step.
-    pub batch_size: usize,
+    /// Sequences per step. Either this or `batch_tokens` is given.
+    #[serde(default)]
+    pub batch_size: Option<u64>,
+    /// Tokens per step at most, special ones included: as many sequences as fit.
+    pub batch_tokens: Option<u64>,
     /// Steps in which the batch grows to its size.
     pub batch_warmup_steps: u64,
     /// The size of the first batch, where it grows.
@@ -93,6 +102,9 @@ pub struct Settings {
     pub tokens_per_batch: usize,
     /// Tokens of a sequence at most.
     pub sequence_length: usize,
+    /// Sequences of several lengths: pairs of a length and its share of the tokens. The longest is
+    /// `sequence_length`.
+    pub length_mix: Vec<(usize, f64)>,
     /// Share of sequences with a random shorter length.
     pub short_probability: f64,
     /// Share of tokens to predict.
@@ -150,15 +162,16 @@ impl Default for Settings {
     /// of 512, 125,000 steps) is for hundreds of accelerators.
     fn default() -> Self {
         Self {
-            data: PathBuf::new(),
-            data_fingerprint: String::new(),
+            data: Vec::new(),
             eval_data: None,
             steps: 10_000,
-            batch_size: 64,
+            batch_size: Some(BATCH_SIZE),
+            batch_tokens: None,
             batch_warmup_steps: 0,
             batch_warmup_start: None,
             tokens_per_batch: 0,
             sequence_length: 128,
+            length_mix: Vec::new(),
             short_probability: 0.1,
             mask_rate: 0.15,
             max_ngram: 3,
@@ -194,7 +207,15 @@ impl Settings {
     /// # Errors
     /// A missing file, one that is not TOML, an unknown key or a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(path, &files::read_text(path)?)
+        Ok(Self::parse::<Self>(path, &files::read_text(path)?)?.with_batch())
+    }
+
+    /// Fills in the size of the batch, if neither sequences nor tokens are given.
+    fn with_batch(mut self) -> Self {
+        if self.batch_tokens.is_none() {
+            self.batch_size.get_or_insert(BATCH_SIZE);
+        }
+        self
     }
 
     fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
@@ -233,7 +254,12 @@ impl Settings {
             let settings: std::result::Result<Self, toml::de::Error> = table.clone().try_into();
             settings.map_err(|error| Error::config(format!("settings: {}", error.message())))
         };
-        let mut settings = parse(&table)?;
+        let mut settings = parse(&table)?.with_batch();
+        if !table.contains_key("sequence_length")
+            && let Some(longest) = settings.length_mix.iter().map(|(length, _)| *length).max()
+        {
+            settings.sequence_length = longest;
+        }
         if !table.contains_key("warmup_steps") {
             settings.warmup_steps = settings.steps / 20;
         }
@@ -258,18 +284,27 @@ impl Settings {
     pub fn write(&self, path: &Path) -> Result<()> {
         // Nothing but the path of a store can be what TOML cannot hold.
         let text = toml::to_string(self).map_err(|error| {
-            let mut stores = std::iter::once(&self.data).chain(&self.eval_data);
-            let store = stores.find(|path| path.to_str().is_none()).unwrap_or(&self.data);
+            let mut stores = self.data.iter().map(|store| &store.path).chain(&self.eval_data);
+            let store = stores.find(|path| path.to_str().is_none()).cloned().unwrap_or_default();
             Error::config(format!("{}: {error}; rename the store", store.display()))
         })?;
         files::write_atomically(path, |file| std::io::Write::write_all(file, text.as_bytes()))
     }
 
-    /// How examples are drawn.
+    /// The lengths of sequences, with their shares of the tokens.
     #[must_use]
-    pub fn sample_options(&self) -> SampleOptions {
+    pub fn lengths(&self) -> Vec<(usize, f64)> {
+        match self.length_mix.as_slice() {
+            [] => vec![(self.sequence_length, 1.0)],
+            mix => mix.to_vec(),
+        }
+    }
+
+    /// How examples of a length are drawn.
+    #[must_use]
+    pub fn sample_options(&self, sequence_length: usize) -> SampleOptions {
         SampleOptions {
-            sequence_length: self.sequence_length,
+            sequence_length,
             short_probability: self.short_probability,
             objective: match self.objective {
                 Objective::Order => SentenceObjective::Order,
@@ -300,10 +335,17 @@ impl Settings {
         Schedule { learning_rate, end_learning_rate, warmup_steps, steps, decay }
     }
 
-    /// The sizes of the batches.
+    /// What is drawn for step `step`.
+    #[must_use]
+    pub fn batch(&self, step: u64) -> Limit {
+        let size = self.batch_sizes().at(step);
+        if self.batch_tokens.is_some() { Limit::Tokens(size) } else { Limit::Examples(size) }
+    }
+
+    /// The sizes of the batches, in sequences or in tokens.
     #[must_use]
     pub fn batch_sizes(&self) -> BatchSizes {
-        let full = self.batch_size as u64;
+        let full = self.batch_tokens.or(self.batch_size).unwrap_or(BATCH_SIZE);
         let start = self.batch_warmup_start.unwrap_or(full);
         BatchSizes { start, full, warmup_steps: self.batch_warmup_steps }
     }
@@ -336,7 +378,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
         let settings = Settings {
-            data: "a store".into(),
+            data: vec![WeightedStore::new("a store".into(), 0.1 + 0.2)],
+            length_mix: vec![(128, 0.9), (512, 1.0)],
+            batch_size: None,
+            batch_tokens: Some(4096),
             learning_rate: 0.1 + 0.2,
             optimizer: OptimizerName::Lamb,
             ..Settings::default()
@@ -376,5 +421,49 @@ mod tests {
         assert!(wrong.validate().unwrap_err().to_string().contains("warmup-steps"));
         let wrong = Settings { learning_rate: f64::NAN, ..Settings::default() };
         assert!(wrong.validate().unwrap_err().to_string().contains("learning-rate"));
+    }
+
+    #[test]
+    fn stores_are_a_path_or_a_list() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recipe.toml");
+        let stores = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Settings::read(&path).map(|settings| settings.data)
+        };
+        let store = |path: &str, weight| WeightedStore::new(path.into(), weight);
+        assert_eq!(stores("data = \"a\"").unwrap(), [store("a", 1.0)]);
+        let list = "data = [{ path = \"a\", weight = 2 }, { path = \"b\" }]";
+        assert_eq!(stores(list).unwrap(), [store("a", 2.0), store("b", 1.0)]);
+        for (text, part) in [
+            ("data = 3", "a path or a list of { path, weight }"),
+            ("data = [{ weight = 2.0 }]", "path"),
+            ("data = [{ path = \"a\", wieght = 2.0 }]", "wieght"),
+            ("data = [\"a\"]", "path"),
+        ] {
+            let message = stores(text).unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("line 1"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_of_sequences_or_of_tokens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("recipe.toml");
+        let batch = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let [read, resolved] = [
+                Settings::read(&path).unwrap(),
+                Settings::resolve(Some(&path), toml::Table::new()).unwrap(),
+            ];
+            assert_eq!(read.batch(0), resolved.batch(0));
+            resolved.validate().map(|()| resolved.batch(0)).map_err(|error| error.to_string())
+        };
+        let data = "data = \"a\"\n";
+        assert_eq!(batch(data), Ok(Limit::Examples(64)));
+        assert_eq!(batch(&format!("{data}batch_size = 3")), Ok(Limit::Examples(3)));
+        assert_eq!(batch(&format!("{data}batch_tokens = 3000")), Ok(Limit::Tokens(3000)));
+        let message = batch(&format!("{data}batch_size = 3\nbatch_tokens = 3000")).unwrap_err();
+        assert!(message.contains("batch-size and batch-tokens"), "{message}");
     }
 }

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
 /// The settings that can be given as flags, with the names of the recipe's keys.
 #[derive(Debug, Default, Serialize, clap::Args)]
 pub(super) struct Flags {
-    /// The store to train on
-    #[arg(long, value_name = "STORE")]
+    /// A store to train on; several with --data A --data B=3, which gives B three times the tokens
+    /// of A
+    #[arg(long, value_name = "STORE[=WEIGHT]", value_parser = store_parser())]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) data: Option<PathBuf>,
+    pub(super) data: Option<Vec<StoreFlag>>,
 
     /// The store to evaluate on, of text that is not trained on
     #[arg(long, value_name = "STORE")]
@@ -29,6 +31,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", value_parser = whole_number())]
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_size: Option<u64>,
+
+    /// Tokens per step at most, instead of --batch-size: as many sequences as fit
+    #[arg(long, value_name = "N", value_parser = whole_number())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_tokens: Option<u64>,
 
     /// Steps in which the batch grows to its size, from --batch-warmup-start [default: 0]
     #[arg(long, value_name = "N", value_parser = whole_number())]
@@ -50,6 +57,11 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N", value_parser = whole_number())]
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence_length: Option<u64>,
+
+    /// Sequences of several lengths, each with its share of the tokens, as 128=0.9,512=0.1
+    #[arg(long, value_name = "LENGTH=SHARE", value_delimiter = ',', value_parser = length_share)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length_mix: Option<Vec<(u64, f64)>>,
 
     /// Share of the tokens to predict [default: 0.15]
     #[arg(long, value_name = "SHARE")]
@@ -163,6 +175,32 @@ impl Flags {
     pub(super) fn table(&self) -> Result<toml::Table> {
         toml::Table::try_from(self).context("--data or --eval-data, which a recipe could not hold")
     }
+}
+
+/// A store with its weight.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct StoreFlag {
+    path: PathBuf,
+    weight: f64,
+}
+
+/// Where what follows the last `=` is no number, it belongs to the path.
+fn store_parser() -> impl TypedValueParser<Value = StoreFlag> {
+    OsStringValueParser::new().map(|value| {
+        let (path, weight) = value.to_str().and_then(|text| text.rsplit_once('=')).unzip();
+        match weight.and_then(|weight: &str| weight.parse().ok()) {
+            Some(weight) => StoreFlag { path: path.unwrap_or_default().into(), weight },
+            None => StoreFlag { path: value.into(), weight: 1.0 },
+        }
+    })
+}
+
+fn length_share(text: &str) -> Result<(u64, f64), String> {
+    let pair = text.split_once('=').and_then(|(length, share)| {
+        let length = length.parse().ok().filter(|length| *length <= i64::MAX as u64)?;
+        Some((length, share.parse().ok()?))
+    });
+    pair.ok_or_else(|| "not a length and its share, as 128=0.9".to_owned())
 }
 
 /// TOML has no larger numbers.
