@@ -198,6 +198,14 @@ fn stores_that_do_not_fit() {
     let sentence =
         work.fail(&format!("pretrain {TINY} --steps 2 --eval-data foreign --output run"));
     assert_names(&sentence, &["foreign", "another tokenizer", "foreign/tokenizer", "prepare"]);
+    let sentence = work.fail(&format!("pretrain {TINY} --steps 2 --data foreign --output run"));
+    let parts = ["/store and ", "/foreign were prepared with different tokenizers", "prepare"];
+    assert_names(&sentence, &parts);
+    let manifest = work.read_text("store/manifest.json");
+    work.write("store/manifest.json", manifest.replace("_version\": 2", "_version\": 1"));
+    let sentence = work.fail(&format!("pretrain {TINY} --steps 2 --output run"));
+    assert_names(&sentence, &["manifest.json", "layout 1", "prepare the text again"]);
+    work.write("store/manifest.json", manifest);
 
     for (flags, parts) in [
         ("--data missing", &["missing does not exist", "albert prepare"][..]),
@@ -226,12 +234,19 @@ fn stores_that_do_not_fit() {
         bytes[..8].fill(0xff);
         bytes
     };
-    for file in ["manifest.json", "ids-00000.bin", "sentences-00000.bin", "word_starts.bin"] {
+    for file in [
+        "manifest.json",
+        "ids-00000.bin",
+        "sentences-00000.bin",
+        "blocks-00000.bin",
+        "word_starts.bin",
+    ] {
         damage(file, &shorter);
     }
+    damage("blocks-00000.bin", &scrambled);
+    // Boundaries and ids are read when they are drawn; some are before a run begins.
     damage("documents-00000.bin", &scrambled);
     damage("sentences-00000.bin", &scrambled);
-    // The ids themselves are read when they are drawn, by a run that has begun.
     work.write("store/ids-00000.bin", vec![0xff; work.read("store/ids-00000.bin").len()]);
     let output = work.albert(&format!("pretrain {TINY} --steps 2 --output run")).output().unwrap();
     assert_names(&the_sentence(&output, 1), &["store/ids-00000.bin", "65535"]);
@@ -251,6 +266,44 @@ fn settings_that_cannot_be() {
         ("--sequence-length 48 --mask-rate 0", &["mask-rate is 0", "between 0 and 1"]),
         ("--sequence-length 48 --mask-rate nan", &["mask-rate is NaN"]),
         ("--sequence-length 48 --max-ngram 0", &["max-ngram is 0"]),
+        ("--sequence-length 48 --end-learning-rate 1", &["end-learning-rate is 1", "at most"]),
+        (
+            "--sequence-length 48 --schedule constant --end-learning-rate 1e-4",
+            &["end-learning-rate is 0.0001", "constant"],
+        ),
+        ("--sequence-length 48 --schedule polynomial", &["polynomial", "give power"]),
+        ("--sequence-length 48 --schedule polynomial --power 0", &["power is 0", "above 0"]),
+        ("--sequence-length 48 --power 2", &["power: only schedule polynomial"]),
+        ("--sequence-length 48 --decay-steps 2", &["decay-steps: only schedule wsd"]),
+        (
+            "--sequence-length 48 --schedule wsd --decay-steps 20",
+            &["decay-steps is 20", "from 1 to", "19"],
+        ),
+        ("--sequence-length 48 --no-decay bias,LayreNorm", &["\"LayreNorm\"", "no tensor"]),
+        ("--sequence-length 48 --data held_out=0", &["weight of", "held_out is 0", "above 0"]),
+        ("--sequence-length 48 --data held_out=-1", &["weight of", "held_out is -1"]),
+        ("--sequence-length 48 --data held_out=nan", &["weight of", "held_out is NaN"]),
+        ("--sequence-length 48 --data store=2", &["store is given twice"]),
+        (
+            "--sequence-length 48 --batch-size 4 --batch-tokens 400",
+            &["batch-size and batch-tokens", "give one"],
+        ),
+        ("--sequence-length 48 --batch-tokens 47", &["batch-tokens is 47", "48"]),
+        ("--length-mix 32=0.9,64=0", &["length-mix", "length 64 is 0", "above 0"]),
+        ("--length-mix 32=0.9,32=1", &["length-mix", "32 twice"]),
+        ("--length-mix 32=0.9,65=1", &["sequence-length is 65", "64 positions"]),
+        ("--length-mix 4=0.9,64=1", &["sequence length is 4", "at least 8"]),
+        ("--sequence-length 48 --length-mix 32=1,64=1", &["sequence-length is 48", "64"]),
+        (
+            "--sequence-length 48 --batch-tokens 400 --batch-warmup-steps 5 --batch-warmup-start 9",
+            &["batch-warmup-start is 9", "from 48 to", "400"],
+        ),
+        ("--sequence-length 48 --batch-warmup-steps 5", &["without batch-warmup-start"]),
+        ("--sequence-length 48 --batch-warmup-start 5", &["batch-warmup-steps is 0"]),
+        (
+            "--sequence-length 48 --batch-warmup-steps 5 --batch-warmup-start 65",
+            &["batch-warmup-start is 65", "from 1 to", "64"],
+        ),
         ("--sequence-length 48 --learning-rate -1", &["learning-rate is -1"]),
         ("--sequence-length 48 --learning-rate inf", &["learning-rate is inf"]),
         ("--sequence-length 48 --dropout 1", &["dropout_prob is 1"]),
@@ -278,6 +331,10 @@ fn recipes_that_cannot_be() {
         ("steps = -3", &["line 1", "-3"]),
         ("steps = 3\nsteps = 4", &["line 2", "duplicate"]),
         ("optimizer = \"sgd\"", &["line 1", "sgd", "lamb"]),
+        ("data = 3", &["line 1", "a path or a list"]),
+        ("data = [{ path = \"a\", wieght = 2 }]", &["line 1", "wieght", "weight"]),
+        ("length_mix = [[128]]", &["line 1", "length_mix"]),
+        ("schedule = \"step\"", &["line 1", "step", "cosine", "wsd"]),
         ("[model]\nsize = 3", &["line 1", "model"]),
     ] {
         work.write("recipe.toml", recipe);
@@ -353,6 +410,8 @@ fn usage_that_is_wrong() {
         ("pretrain --output run --steps 18446744073709551615", "--steps"),
         ("pretrain --output run --preset nano --config c", "cannot be used with"),
         ("pretrain --output run --optimizer sgd", "--optimizer"),
+        ("pretrain --output run --schedule step", "--schedule"),
+        ("pretrain --output run --length-mix 128", "128=0.9"),
         ("pretrain --output run --sharing some", "--sharing"),
         ("pretrain --preset nano", "required"),
         ("pretrian", "pretrian"),

@@ -23,6 +23,9 @@ fn names(work: &Work, run: &str) -> Vec<PathBuf> {
     names.filter(|name| !name.to_string_lossy().starts_with("events.")).collect()
 }
 
+/// Without what a batch is.
+const UNSIZED: &str = "--config config.json --data store --log-steps 1";
+
 /// Whether a checkpoint of `run` is being written or removed.
 fn is_saving(work: &Work) -> bool {
     let entries = fs::read_dir(work.path("run/checkpoints"));
@@ -203,8 +206,8 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_serves() {
         ("optimizer.safetensors", truncated(&optimizer)),
         ("optimizer.safetensors", model),
         ("state.json", state("{\"version\":1,\"st")),
-        ("state.json", state("{\"version\":1,\"step\":9,\"tokens\":5}")),
-        ("state.json", state("{\"version\":2,\"step\":10,\"tokens\":5}")),
+        ("state.json", state("{\"version\":2,\"step\":9,\"tokens\":5,\"streams\":[]}")),
+        ("state.json", state("{\"version\":3,\"step\":10,\"tokens\":5,\"streams\":[]}")),
     ] {
         let path = format!("{newest}/{file}");
         let whole = work.read(&path);
@@ -290,7 +293,18 @@ fn every_kind_of_run_is_resumed_to_the_same_bytes() {
         ("attention", format!("{TINY} --sharing attention")),
         ("ffn", format!("{TINY} --sharing ffn --objective next")),
         ("none", format!("{TINY} --sharing none --objective none")),
-        ("lamb", format!("{TINY} --optimizer lamb --dropout 0")),
+        ("lamb", format!("{TINY} --optimizer lamb --dropout 0 --bias-correction true")),
+        ("wsd", format!("{TINY} --schedule wsd --decay-steps 2 --end-learning-rate 1e-5")),
+        ("tokens", format!("{UNSIZED} --batch-tokens 300 --sequence-length 48")),
+        ("mixed", format!("{UNSIZED} --batch-size 9 --length-mix 24=0.7,48=0.2,64=0.1")),
+        (
+            "stores",
+            format!(
+                "{UNSIZED} --batch-tokens 500 --batch-warmup-steps 3 --batch-warmup-start 100 \
+                 --length-mix 24=0.7,64=0.3 --data held_out=2.5"
+            ),
+        ),
+        ("growing", format!("{TINY} --batch-warmup-steps 3 --batch-warmup-start 3")),
         ("parts", format!("{TINY} --tokens-per-batch 100 --clip-norm 0")),
         ("bert", bert),
     ] {

@@ -210,7 +210,7 @@ fn ten_steps_of_lamb() {
 fn ten_steps_of_lamb_with_clipping_and_schedule() {
     let fixture = Fixture::open("albert_shared");
     let mut model = fixture.model();
-    let schedule = Schedule { learning_rate: 0.001_76, warmup_steps: 4, steps: 10 };
+    let schedule = Schedule::linear(0.001_76, 4, 10);
     let rates: Vec<f64> = (0..10).map(|step| schedule.at(step)).collect();
     assert_close("rates", &rates, &fixture.expected("lamb_schedule_learning_rates"), 1e-7);
     let optimizer = Optimizer::new(OptimizerKind::Lamb);

@@ -10,7 +10,7 @@ use albert::data::{Format, Manifest, PrepareOptions, prepare, split_sentences};
 use albert::files::{called, read_lines, write_atomically};
 use albert::predict::Predictor;
 use albert::tokenizer::{Tokenizer, TrainOptions, train};
-use albert::train::{Event, Objective, Outcome, Positions, Pretraining, Settings};
+use albert::train::{Event, Objective, Outcome, Positions, Pretraining, Settings, WeightedStore};
 use anyhow::{Context, Result, bail};
 use indicatif::HumanCount;
 
@@ -32,7 +32,7 @@ const TEXT_BYTES_MAX: usize = 20 << 10;
 const VOCAB_SIZES: (usize, usize) = (3000, 30);
 
 /// Sentences of a step.
-const BATCH_SIZE: usize = 16;
+const BATCH_SIZE: u64 = 16;
 
 /// How often each sentence is seen, and in how many steps at least.
 const EPOCHS: u64 = 250;
@@ -94,7 +94,7 @@ impl Arguments {
             count(manifest.tokens),
             count(tokenizer.vocab_size() as u64)
         )?;
-        let by_length = (EPOCHS * manifest.sentences / BATCH_SIZE as u64).max(STEPS_MIN);
+        let by_length = (EPOCHS * manifest.sentences / BATCH_SIZE).max(STEPS_MIN);
         let settings = settings(store, self.steps.unwrap_or(by_length));
         let run = scratch.path().join("run");
         let training =
@@ -107,7 +107,7 @@ impl Arguments {
         )?;
         let outcome = learn_words(training)?;
         let predictor = Predictor::load(&run.join("model"), &backend, None)?.0;
-        let seen = outcome.step * BATCH_SIZE as u64 / manifest.sentences;
+        let seen = outcome.step * BATCH_SIZE / manifest.sentences;
         report(&ask(&predictor, &sentences)?, seen, &mut stdout())
     }
 
@@ -190,10 +190,10 @@ fn store_sentences(sentences: &[String], tokenizer: &Tokenizer, store: &Path) ->
 /// does, of short inputs, with a high learning rate.
 fn settings(store: PathBuf, steps: u64) -> Settings {
     Settings {
-        data: store,
+        data: vec![WeightedStore::new(store, 1.0)],
         steps,
         warmup_steps: steps / 20,
-        batch_size: BATCH_SIZE,
+        batch_size: Some(BATCH_SIZE),
         sequence_length: SEQUENCE_LENGTH,
         short_probability: 0.0,
         mask_rate: 0.3,

@@ -1,5 +1,7 @@
 //! `albert pretrain`
 
+mod flags;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +11,8 @@ use albert::config::{ModelConfig, PRESETS, Sharing};
 use albert::data::Store;
 use albert::train::{Best, EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
 use anyhow::{Context, Result, bail};
-use bytesize::ByteSize;
-use clap::ValueEnum;
+use flags::Flags;
 use indicatif::ProgressBar;
-use serde::Serialize;
 
 use crate::engine::{Engine, warn};
 use crate::output::{note, progress_bar};
@@ -78,185 +78,6 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// The settings that can be given as flags, with the names of the recipe's keys.
-#[derive(Debug, Default, Serialize, clap::Args)]
-struct Flags {
-    /// The store to train on
-    #[arg(long, value_name = "STORE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<PathBuf>,
-
-    /// The store to evaluate on, of text that is not trained on
-    #[arg(long, value_name = "STORE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eval_data: Option<PathBuf>,
-
-    /// Optimizer steps [default: 10000]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    steps: Option<u64>,
-
-    /// Sequences per step [default: 64]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch_size: Option<u64>,
-
-    /// Tokens computed at a time; a step accumulates over as many parts as it takes [default: by
-    /// the model's size]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokens_per_batch: Option<u64>,
-
-    /// What numbers the products multiply; weights, norms and losses are always f32
-    /// [default: auto]
-    #[arg(long, value_enum)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    precision: Option<PrecisionFlag>,
-
-    /// Memory that training may take, such as 2GiB; where it is too little for all activations,
-    /// some are computed again [default: what is free]
-    #[arg(long, value_name = "SIZE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory_budget: Option<ByteSize>,
-
-    /// Tokens of a sequence at most [default: 128]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sequence_length: Option<u64>,
-
-    /// Share of the tokens to predict [default: 0.15]
-    #[arg(long, value_name = "SHARE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mask_rate: Option<f64>,
-
-    /// Longest run of words that is masked together [default: 3]
-    #[arg(long, value_name = "WORDS", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_ngram: Option<u64>,
-
-    /// What is learnt about two segments [default: order]
-    #[arg(long, value_enum)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    objective: Option<ObjectiveFlag>,
-
-    /// How position embeddings start [default: normal]
-    #[arg(long, value_enum)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    positions: Option<PositionsFlag>,
-
-    /// Optimizer [default: adamw]
-    #[arg(long, value_enum)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    optimizer: Option<OptimizerFlag>,
-
-    /// Learning rate after warm-up; decays linearly to 0 [default: 0.001; 0.00176 for lamb]
-    #[arg(long, value_name = "RATE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    learning_rate: Option<f64>,
-
-    /// Steps of linear warm-up [default: a twentieth of the steps]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warmup_steps: Option<u64>,
-
-    /// Weight decay, except of biases and norms [default: 0.01]
-    #[arg(long, value_name = "RATE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    weight_decay: Option<f64>,
-
-    /// Largest global norm of the gradient; 0 for no limit [default: 1]
-    #[arg(long, value_name = "NORM")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    clip_norm: Option<f64>,
-
-    /// Seed of all randomness [default: 12345]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-
-    /// Steps between lines of metrics.jsonl [default: 10]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_steps: Option<u64>,
-
-    /// Steps between evaluations [default: 500]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eval_steps: Option<u64>,
-
-    /// Examples of an evaluation [default: 512]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eval_examples: Option<u64>,
-
-    /// Steps between checkpoints [default: 500]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    save_steps: Option<u64>,
-
-    /// Checkpoints to keep [default: 2]
-    #[arg(long, value_name = "N", value_parser = whole_number())]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<u64>,
-
-    /// Whether the checkpoint with the lowest evaluation loss is kept beside them [default: true]
-    #[arg(long, value_name = "true|false")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep_best: Option<bool>,
-}
-
-impl Flags {
-    /// Those that were given, as a recipe has them.
-    fn table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).context("--data or --eval-data, which a recipe could not hold")
-    }
-}
-
-/// TOML has no larger numbers.
-fn whole_number() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(..=i64::MAX as u64)
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum ObjectiveFlag {
-    /// Sentence order (ALBERT)
-    Order,
-    /// Next sentence (BERT)
-    Next,
-    /// Masked words only
-    None,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum PositionsFlag {
-    /// At random, like the other tables (ALBERT, BERT)
-    Normal,
-    /// As sinusoids: what is near is found sooner
-    Sinusoidal,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum OptimizerFlag {
-    /// Layer-wise adaptive moments, for large batches
-    Lamb,
-    /// Adam with decoupled weight decay
-    Adamw,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum PrecisionFlag {
-    /// bf16 where the processor is fast at it, else f32
-    Auto,
-    /// 32-bit floating point
-    F32,
-    /// 16-bit floating point with 8 bits of mantissa
-    Bf16,
-}
-
 fn preset_help() -> String {
     let rows = PRESETS.map(|(name, about)| format!("  {name:<14}{about}\n"));
     format!(
@@ -320,10 +141,10 @@ impl Arguments {
 
     fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::resolve(self.recipe.as_deref(), self.flags.table()?)?;
-        if settings.data.as_os_str().is_empty() {
-            bail!("no text to train on: give a store with --data (albert prepare makes one)");
+        settings.validate()?;
+        for store in &mut settings.data {
+            store.path = absolute(&store.path);
         }
-        settings.data = absolute(&settings.data);
         settings.eval_data = settings.eval_data.as_deref().map(absolute);
         Ok(settings)
     }
@@ -337,7 +158,7 @@ impl Arguments {
             }
             (None, Some(name)) => {
                 let mut config = ModelConfig::preset(name)?;
-                config.vocab_size = Store::open(&settings.data)?.manifest().vocab_size;
+                config.vocab_size = Store::open(&settings.data[0].path)?.manifest().vocab_size;
                 config
             }
             (None, None) => bail!("which model? Give --preset NAME or --config FILE"),
@@ -406,13 +227,20 @@ fn introduce(training: &Pretraining, output: &Path) {
         config.vocab_size,
         training.model().backend().describe(training.model().backend().training_precision()),
     ));
-    let epochs =
-        (settings.steps * settings.batch_size as u64) as f64 / training.examples_per_epoch() as f64;
+    let (size, of) = match settings.batch_tokens {
+        Some(tokens) => (tokens, "tokens"),
+        None => (settings.batch_sizes().full, "sequences"),
+    };
+    let passes: Vec<String> = training
+        .passes()
+        .iter()
+        .map(|(store, times)| format!("{times:.2} times through {}", store.display()))
+        .collect();
     note(format_args!(
-        "steps {} to {} of {} sequences, {epochs:.2} times through the text; {}",
+        "steps {} to {} of {size} {of}, about {}; {}",
         training.step(),
         settings.steps,
-        settings.batch_size,
+        passes.join(", "),
         training.plan()
     ));
 }

@@ -9,7 +9,10 @@ use crate::files;
 use crate::tokenizer::SpecialTokens;
 
 /// The version of the store's layout that this program writes and reads.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+
+/// Sentences of a block, of which the table in a store is kept in memory: about 25,000 tokens.
+pub(super) const BLOCK_SENTENCES: u64 = 1024;
 
 pub(super) const MANIFEST_FILE: &str = "manifest.json";
 pub(super) const WORD_STARTS_FILE: &str = "word_starts.bin";
@@ -148,11 +151,12 @@ struct Version {
     format_version: u32,
 }
 
-/// The three files of a shard.
+/// The files of a shard.
 pub(super) struct ShardPaths {
     pub(super) ids: PathBuf,
     pub(super) sentence_ends: PathBuf,
     pub(super) document_ends: PathBuf,
+    pub(super) blocks: PathBuf,
 }
 
 impl ShardPaths {
@@ -162,6 +166,7 @@ impl ShardPaths {
             ids: path("ids"),
             sentence_ends: path("sentences"),
             document_ends: path("documents"),
+            blocks: path("blocks"),
         }
     }
 }
@@ -169,7 +174,7 @@ impl ShardPaths {
 /// Whether a file or directory called `name` can be a part of a store, whole or partial.
 pub(super) fn is_store_entry(name: &str) -> bool {
     let name = name.trim_end_matches(".partial");
-    let is_shard = ["ids-", "sentences-", "documents-"].iter().any(|prefix| {
+    let is_shard = ["ids-", "sentences-", "documents-", "blocks-"].iter().any(|prefix| {
         name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".bin")).is_some_and(|number| {
             !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
         })

@@ -1,7 +1,7 @@
 //! From text to training examples: reading, sentences, the store, masks and pairs.
 //!
-//! [`prepare`] turns files of text into a [`Store`], a directory of memory-mapped token ids that
-//! is written once. [`Sampler`] draws pre-training examples from a store: which tokens belong
+//! [`prepare`] turns files of text into a [`Store`], a directory of token ids that is written once
+//! and read where it is asked. [`Sampler`] draws pre-training examples from a store: which tokens belong
 //! together, which segment comes first and which tokens are masked is decided when an example is
 //! drawn and is a pure function of the store, the options, the seed and the example's number.
 //!
@@ -10,6 +10,8 @@
 mod encode;
 mod manifest;
 mod masking;
+mod mixture;
+mod numbers;
 mod packing;
 mod permutation;
 mod prepare;
@@ -25,11 +27,12 @@ use std::path::Path;
 
 pub use manifest::{Manifest, ShardCounts, Source};
 pub use masking::Masking;
+pub use mixture::{Limit, Mixture, Position};
 pub use prepare::{PrepareOptions, PrepareProgress, prepare};
 pub use sampler::{Example, SampleOptions, Sampler, SentenceObjective};
 pub use sentences::{Sentences, split_sentences};
 pub use source::Format;
-pub use store::{Document, Ids, Store};
+pub use store::{Document, Store};
 
 use crate::error::Result;
 use crate::tokenizer::{SpecialTokens, Tokenizer};

@@ -8,18 +8,18 @@
 //! chunk has a random shorter target, drawn for each chunk. Only a sentence that alone exceeds
 //! the capacity is cut, before a word; its rest starts the next chunk.
 //!
-//! The chunks of a block are a function of the seed and the block's number, so the index of a
-//! store is one number per block, and any chunk is found by packing its block again.
+//! How many chunks a block has is known only by packing it, and a store has a million blocks. So
+//! each block gets **slots**, as many as it can have chunks at most, which its tokens and documents
+//! tell: slots are counted without reading the text, and some of them, spread over the whole store
+//! by the order they are drawn in, stay empty. A chunk is found by packing its block, which takes
+//! microseconds.
 
 use rand::RngExt;
-use rayon::prelude::*;
 
-use super::encode::word_cut;
-use super::store::{Shard, Store};
+use super::encode::{SENTENCE_TOKENS_MAX, word_cut};
+use super::store::{Block, Shard, Store};
+use crate::error::Result;
 use crate::random::Seed;
-
-/// Sentences of a block: about 100,000 tokens, packed again in microseconds.
-const BLOCK_SENTENCES: usize = 4096;
 
 /// How chunks are packed.
 #[derive(Debug, Clone, Copy)]
@@ -33,31 +33,50 @@ pub(super) struct Packing {
     pub(super) min_sentences: usize,
 }
 
-/// Consecutive tokens of one document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunk {
-    pub(super) shard: usize,
-    pub(super) start: u32,
-    pub(super) end: u32,
-    /// The sentence of the shard that `start` lies in.
-    pub(super) first_sentence: usize,
-}
-
-impl Chunk {
-    /// The places between two sentences inside the chunk, as tokens of the shard.
-    pub(super) fn boundaries<'a>(&self, shard: &'a Shard) -> &'a [u32] {
-        let ends = &shard.sentence_ends()[self.first_sentence..];
-        &ends[..ends.partition_point(|&end| end < self.end)]
+impl Packing {
+    /// The chunks of a block at most, and how many of them may have a shorter target.
+    ///
+    /// Of the others, those that end neither a document nor the block, which are fewer than its
+    /// `documents`, end because the next sentence does not fit: with the next chunk they hold at
+    /// least the capacity, so there are 2 for each capacity of tokens at most; or they stand
+    /// before a sentence that alone exceeds the capacity, of which there is 1 at most. Where no
+    /// sentence exceeds it, each also holds the capacity but for one sentence.
+    fn slots(&self, (tokens, documents): (u32, u32)) -> (u64, u64) {
+        let (capacity, tokens) = (self.capacity as u64, u64::from(tokens));
+        let sentence = SENTENCE_TOKENS_MAX as u64;
+        let full = if capacity < sentence {
+            (3 * tokens).div_ceil(capacity)
+        } else {
+            (2 * tokens).div_ceil(capacity).min(tokens.div_ceil(capacity + 1 - sentence))
+        };
+        let full = full + u64::from(documents);
+        // Four standard deviations more than are expected. The rare block in which more would be
+        // drawn has full ones instead.
+        let expected = self.short_probability * full as f64;
+        let short = (expected + 4.0 * expected.sqrt()).ceil() as u64;
+        (full + short, short)
     }
 }
 
-/// Finds every chunk of a store by its number.
+/// Consecutive tokens of one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) shard: usize,
+    /// The document of the shard.
+    pub(super) document: u64,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// The places between two sentences inside the chunk, as tokens of the shard.
+    pub(super) boundaries: Vec<u32>,
+}
+
+/// Finds every chunk of a store by its slot.
 #[derive(Debug)]
 pub(super) struct ChunkIndex {
     packing: Packing,
     seed: Seed,
-    /// For each block, the chunks of the store up to its end.
-    chunk_ends: Vec<u64>,
+    /// For each block, the slots of the store up to its end.
+    slot_ends: Vec<u64>,
     /// For each shard, the number of its first block.
     first_blocks: Vec<usize>,
 }
@@ -65,89 +84,94 @@ pub(super) struct ChunkIndex {
 impl ChunkIndex {
     pub(super) fn new(store: &Store, packing: Packing, seed: Seed) -> Self {
         let mut first_blocks = Vec::with_capacity(store.shards().len());
-        let mut blocks = Vec::new();
-        for (shard, files) in store.shards().iter().enumerate() {
-            first_blocks.push(blocks.len());
-            let count = files.sentence_ends().len().div_ceil(BLOCK_SENTENCES);
-            blocks.extend((0..count).map(|block| (shard, block)));
+        let (mut slot_ends, mut slots) = (Vec::new(), 0);
+        for shard in store.shards() {
+            first_blocks.push(slot_ends.len());
+            for block in 0..shard.blocks() {
+                slots += packing.slots(shard.block_size(block)).0;
+                slot_ends.push(slots);
+            }
         }
-        let mut index = Self { packing, seed, chunk_ends: Vec::new(), first_blocks };
-        index.chunk_ends = blocks
-            .into_par_iter()
-            .map(|(shard, block)| index.pack(store, shard, block).count() as u64)
-            .collect();
-        let mut total = 0;
-        for end in &mut index.chunk_ends {
-            total += *end;
-            *end = total;
-        }
-        index
+        Self { packing, seed, slot_ends, first_blocks }
     }
 
-    /// The number of chunks.
-    pub(super) fn len(&self) -> u64 {
-        self.chunk_ends.last().copied().unwrap_or(0)
+    /// The number of slots: at least that of chunks.
+    pub(super) fn slots(&self) -> u64 {
+        self.slot_ends.last().copied().unwrap_or(0)
     }
 
-    /// Chunk number `number`, below [`ChunkIndex::len`].
-    pub(super) fn chunk(&self, store: &Store, number: u64) -> Chunk {
-        let block = self.chunk_ends.partition_point(|&end| end <= number);
+    /// The chunk of slot `slot`, below [`ChunkIndex::slots`], unless it is empty.
+    pub(super) fn chunk(&self, store: &Store, slot: u64) -> Result<Option<Chunk>> {
+        let block = self.slot_ends.partition_point(|&end| end <= slot);
         let shard = self.first_blocks.partition_point(|&first| first <= block) - 1;
-        let before = if block == 0 { 0 } else { self.chunk_ends[block - 1] };
-        self.pack(store, shard, block - self.first_blocks[shard])
-            .nth((number - before) as usize)
-            .expect("packing a block again gives the same chunks")
-    }
-
-    fn pack<'a>(&self, store: &'a Store, shard: usize, block: usize) -> Packer<'a> {
-        let number = (self.first_blocks[shard] + block) as u64;
+        let before = if block == 0 { 0 } else { self.slot_ends[block - 1] };
         let files = &store.shards()[shard];
-        let sentence = block * BLOCK_SENTENCES;
-        let end = files.sentence_ends().len().min(sentence + BLOCK_SENTENCES);
-        let document = files.document_ends().partition_point(|&end| end as usize <= sentence);
-        Packer {
-            shard_number: shard,
+        let local = block - self.first_blocks[shard];
+        let boundaries = files.block(local)?;
+        let packer = Packer {
             shard: files,
             word_starts: store.word_starts(),
             packing: self.packing,
-            rng: self.seed.split("block", number).generator(),
-            position: files.sentence_start(sentence),
-            sentence,
-            document,
-            block_end: end,
-        }
+            short_left: self.packing.slots(files.block_size(local)).1,
+            rng: self.seed.split("block", block as u64).generator(),
+            position: boundaries.start,
+            sentence: 0,
+            document: 0,
+            block: boundaries,
+            long: (0, Vec::new()),
+        };
+        packer.find(shard, slot - before)
     }
 }
 
-/// The chunks of a block, in order.
+/// Packs a block, chunk by chunk.
 struct Packer<'a> {
-    shard_number: usize,
     shard: &'a Shard,
     word_starts: &'a [bool],
     packing: Packing,
+    /// Chunks that may still have a shorter target.
+    short_left: u64,
     rng: rand_chacha::ChaCha8Rng,
-    /// The next token, inside or at the start of `sentence`.
+    block: Block,
+    /// The next token of the shard, inside or at the start of `sentence`.
     position: u32,
+    /// Of the block.
     sentence: usize,
-    /// The document of `sentence`.
+    /// The document of `sentence`, counted from the block's first.
     document: usize,
-    /// The sentence the block ends before.
-    block_end: usize,
+    /// The last sentence that exceeds the capacity: the token it ends before, and its ids.
+    long: (u32, Vec<u32>),
 }
 
-impl Iterator for Packer<'_> {
-    type Item = Chunk;
-
-    fn next(&mut self) -> Option<Chunk> {
-        if self.sentence == self.block_end {
-            return None;
+impl Packer<'_> {
+    /// Chunk `number` of the block, if it has so many.
+    fn find(mut self, shard: usize, number: u64) -> Result<Option<Chunk>> {
+        for _ in 0..number {
+            if self.sentence == self.block.sentence_ends.len() {
+                return Ok(None);
+            }
+            self.pack()?;
         }
+        if self.sentence == self.block.sentence_ends.len() {
+            return Ok(None);
+        }
+        let document = u64::from(self.block.first_document) + self.document as u64;
+        let (start, first) = (self.position, self.sentence);
+        self.pack()?;
+        let end = self.position;
+        let inside = self.block.sentence_ends[first..].iter().copied();
+        let boundaries = inside.take_while(|&boundary| boundary < end).collect();
+        Ok(Some(Chunk { shard, document, start, end, boundaries }))
+    }
+
+    /// Goes to the end of the next chunk.
+    fn pack(&mut self) -> Result<()> {
         let (start, first_sentence) = (self.position, self.sentence);
-        let document_end = self.shard.document_ends()[self.document] as usize;
-        let end = document_end.min(self.block_end);
+        let document_end = self.block.document_ends[self.document];
+        let end = document_end.min(self.block.sentence_ends.len());
         let capacity = self.packing.capacity as u32;
         let (target, min_sentences) = self.target();
-        for &sentence_end in &self.shard.sentence_ends()[first_sentence..end] {
+        for &sentence_end in &self.block.sentence_ends[first_sentence..end] {
             let taken = self.sentence - first_sentence;
             let is_enough = self.position - start >= target && taken >= min_sentences;
             if sentence_end - start > capacity || (is_enough && taken > 0) {
@@ -157,18 +181,17 @@ impl Iterator for Packer<'_> {
             self.sentence += 1;
         }
         if self.position == start {
-            self.position += self.cut_sentence(start);
+            self.position += self.cut_sentence(start)?;
         }
         self.document += usize::from(self.sentence == document_end);
-        Some(Chunk { shard: self.shard_number, start, end: self.position, first_sentence })
+        Ok(())
     }
-}
 
-impl Packer<'_> {
     /// The tokens and the sentences after which a chunk is long enough.
     fn target(&mut self) -> (u32, usize) {
         let Packing { capacity, short_probability, min_sentences } = self.packing;
-        if self.rng.random_bool(short_probability) {
+        if self.rng.random_bool(short_probability) && self.short_left > 0 {
+            self.short_left -= 1;
             (self.rng.random_range(2..=capacity as u32), min_sentences)
         } else {
             (capacity as u32, 0)
@@ -176,14 +199,15 @@ impl Packer<'_> {
     }
 
     /// The tokens from `start`, inside a sentence longer than the capacity, that a chunk takes.
-    fn cut_sentence(&self, start: u32) -> u32 {
-        let capacity = self.packing.capacity;
-        let start = start as usize;
-        // One more than fits: whether the word ends at the capacity shows in the next token.
-        let ids = self.shard.ids(start..start + capacity + 1).to_vec();
+    fn cut_sentence(&mut self, start: u32) -> Result<u32> {
+        let end = self.block.sentence_ends[self.sentence];
+        if self.long.0 != end {
+            self.long = (end, self.shard.ids(start..end)?);
+        }
+        let ids = &self.long.1[self.long.1.len() - (end - start) as usize..];
         let is_known = |&id: &u32| (id as usize) < self.word_starts.len();
         // A damaged id is reported when its chunk is read; here it only must not stop us.
         let known = ids.iter().take_while(|id| is_known(id)).count();
-        word_cut(&ids[..known], capacity, self.word_starts).max(1) as u32
+        Ok(word_cut(&ids[..known], self.packing.capacity, self.word_starts).max(1) as u32)
     }
 }

@@ -4,7 +4,8 @@
 //! is consumed, so resuming costs nothing and any thread may draw any example. In each epoch
 //! every chunk of the store (see [`super::packing`]) occurs once, in an order that is shuffled
 //! over the whole store without being kept in memory; masks, split points and swaps are drawn
-//! anew.
+//! anew. Some numbers have no example: what is numbered is the slots of the store, and not all of
+//! them hold a chunk.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::encode::word_cut;
 use super::masking::{draw_spans, replacement};
 use super::packing::{Chunk, ChunkIndex, Packing};
 use super::permutation::Permutation;
-use super::store::{Document, Shard, Store};
+use super::store::{Shard, Store};
 use crate::error::{Error, Result};
 use crate::random::Seed;
 
@@ -135,7 +136,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler over `store`. Reads the store's sentence boundaries once.
+    /// A sampler over `store`. Reads nothing of it.
     ///
     /// # Errors
     /// Options out of range, or a store that the objective cannot be drawn from.
@@ -145,11 +146,11 @@ impl Sampler {
         Ok(Self { store, options, index, seed })
     }
 
-    /// The examples of an epoch, at least 1.
+    /// The numbers of an epoch, more than it has examples: epoch `e` is
+    /// `e * slots()..(e + 1) * slots()`.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a store is never empty")]
-    pub fn len(&self) -> u64 {
-        self.index.len()
+    pub fn slots(&self) -> u64 {
+        self.index.slots()
     }
 
     /// The store the examples come from.
@@ -158,26 +159,26 @@ impl Sampler {
         &self.store
     }
 
-    /// Example number `number` of the run; epoch `e` is `e * len()..(e + 1) * len()`.
+    /// The example with number `number`, if there is one.
     ///
     /// # Errors
-    /// A store with an id outside its vocabulary.
-    pub fn example(&self, number: u64) -> Result<Example> {
-        let (epoch, index) = (number / self.len(), number % self.len());
-        let order = Permutation::new(self.len(), self.seed.split("epoch", epoch));
-        let chunk = self.index.chunk(&self.store, order.at(index));
+    /// A failed read, a store with an id outside its vocabulary or with boundaries that cannot be.
+    pub fn example(&self, number: u64) -> Result<Option<Example>> {
+        let (epoch, index) = (number / self.slots(), number % self.slots());
+        let order = Permutation::new(self.slots(), self.seed.split("epoch", epoch));
+        let Some(chunk) = self.index.chunk(&self.store, order.at(index))? else { return Ok(None) };
         let mut rng = self.seed.split("example", number).generator();
         let segments = self.draw_segments(&chunk, &mut rng)?;
-        Ok(self.lay_out(&segments, &mut rng))
+        Ok(Some(self.lay_out(&segments, &mut rng)))
     }
 
     fn draw_segments(&self, chunk: &Chunk, rng: &mut ChaCha8Rng) -> Result<Segments> {
         let shard = &self.store.shards()[chunk.shard];
-        let mut first = self.read(shard, chunk.start as usize..chunk.end as usize)?;
+        let mut first = self.read(shard, chunk.start..chunk.end)?;
         let split = match self.options.objective {
             SentenceObjective::None => None,
             SentenceObjective::Order | SentenceObjective::NextSentence => {
-                self.draw_split(chunk, shard, &first, rng)
+                self.draw_split(chunk, &first, rng)
             }
         };
         let Some(split) = split else {
@@ -198,14 +199,8 @@ impl Sampler {
     }
 
     /// Where to split the chunk `ids` in two: between sentences, else between words.
-    fn draw_split(
-        &self,
-        chunk: &Chunk,
-        shard: &Shard,
-        ids: &[u32],
-        rng: &mut ChaCha8Rng,
-    ) -> Option<usize> {
-        let boundaries = chunk.boundaries(shard);
+    fn draw_split(&self, chunk: &Chunk, ids: &[u32], rng: &mut ChaCha8Rng) -> Option<usize> {
+        let boundaries = &chunk.boundaries;
         if !boundaries.is_empty() {
             let boundary = boundaries[rng.random_range(0..boundaries.len())];
             return Some((boundary - chunk.start) as usize);
@@ -223,33 +218,26 @@ impl Sampler {
         room: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<Vec<u32>> {
-        let document = self.draw_other_document(chunk, rng);
-        let (shard, sentences) = (document.shard(), document.sentence_range());
+        let own = self.store.first_document(chunk.shard) + chunk.document;
+        let other = rng.random_range(0..self.store.manifest().documents - 1);
+        let (shard, document) = self.store.locate_document(other + u64::from(other >= own));
+        let sentences = shard.document_sentences(document)?;
         let sentence = rng.random_range(sentences.clone());
-        let start = shard.sentence_start(sentence) as usize;
-        let lengths = shard.sentence_ends()[sentence..sentences.end]
-            .iter()
-            .map(|&end| end as usize - start)
-            .take_while(|&length| length <= room);
-        if let Some(length) = lengths.min_by_key(|length| length.abs_diff(aim)) {
-            return self.read(shard, start..start + length);
+        // A sentence has a token at least: no more than these fit.
+        let (start, ends) =
+            shard.sentences(sentence..sentences.end.min(sentence + room as u64 + 1))?;
+        let lengths = ends.iter().map(|&end| (end - start) as usize);
+        let fitting = lengths.take_while(|&length| length <= room);
+        if let Some(length) = fitting.min_by_key(|length| length.abs_diff(aim)) {
+            return self.read(shard, start..start + length as u32);
         }
-        let mut ids = self.read(shard, start..shard.sentence_ends()[sentence] as usize)?;
+        let mut ids = self.read(shard, start..ends[0])?;
         ids.truncate(word_cut(&ids, room, self.store.word_starts()));
         Ok(ids)
     }
 
-    fn draw_other_document(&self, chunk: &Chunk, rng: &mut ChaCha8Rng) -> Document<'_> {
-        let ends = self.store.shards()[chunk.shard].document_ends();
-        let own = self.store.first_document(chunk.shard)
-            + ends.partition_point(|&end| end as usize <= chunk.first_sentence) as u64;
-        let other = rng.random_range(0..self.store.manifest().documents - 1);
-        let other = other + u64::from(other >= own);
-        self.store.document(other).expect("the manifest's counts were checked")
-    }
-
-    fn read(&self, shard: &Shard, tokens: Range<usize>) -> Result<Vec<u32>> {
-        let ids = shard.ids(tokens).to_vec();
+    fn read(&self, shard: &Shard, tokens: Range<u32>) -> Result<Vec<u32>> {
+        let ids = shard.ids(tokens)?;
         let vocab_size = self.store.manifest().vocab_size;
         match ids.iter().find(|&&id| id as usize >= vocab_size) {
             None => Ok(ids),

@@ -1,28 +1,33 @@
-//! A store of prepared text, memory-mapped: documents, their sentences, their ids.
+//! A store of prepared text: documents, their sentences, their ids, read where they are asked.
 //!
 //! Layout of the directory (all numbers little-endian):
 //! - `manifest.json`: counts, special ids, the tokenizer's fingerprint, the shards;
 //! - `ids-N.bin`: the ids of shard N, 16 bits each when the vocabulary permits, else 32;
 //! - `sentences-N.bin`: for each sentence, the token of the shard it ends before (32 bits);
 //! - `documents-N.bin`: for each document, the sentence of the shard it ends before (32 bits);
+//! - `blocks-N.bin`: for each block of [`BLOCK_SENTENCES`] sentences, the token of the shard it
+//!   ends before and the documents of the shard that end in it or before it (32 bits each);
 //! - `word_starts.bin`: for each id, a byte that is 1 if its piece starts a word;
 //! - `tokenizer/`: the tokenizer's own files.
+//!
+//! The blocks are all that is read when a store is opened, and all that is kept: about 8 bytes for
+//! 25,000 tokens. What lies inside a block is checked when it is used.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use albert_kernels::ReadOnlyMap;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{
-    MANIFEST_FILE, Manifest, ShardCounts, ShardPaths, TOKENIZER_DIRECTORY, WORD_STARTS_FILE,
+    BLOCK_SENTENCES, MANIFEST_FILE, Manifest, ShardCounts, ShardPaths, TOKENIZER_DIRECTORY,
+    WORD_STARTS_FILE,
 };
+use super::numbers::{Numbers, check_length, damaged};
 use crate::error::{Error, Result};
 use crate::files;
 
-/// A store, open for reading. Opening reads the boundaries once, to check them; the ids stay on
-/// the disk until they are used.
+/// A store, open for reading.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
@@ -39,9 +44,6 @@ impl Store {
     /// # Errors
     /// Not a store, a store of another layout, or files that do not fit its manifest.
     pub fn open(directory: &Path) -> Result<Self> {
-        if cfg!(target_endian = "big") {
-            return Err(Error::unsupported("stores can be read on little-endian machines only"));
-        }
         if !directory.join(MANIFEST_FILE).is_file() {
             return Err(not_a_store(directory));
         }
@@ -113,18 +115,31 @@ impl Store {
     }
 
     /// Document number `index`, if there is one.
-    #[must_use]
-    pub fn document(&self, index: u64) -> Option<Document<'_>> {
-        let shard = self.first_documents.partition_point(|&first| first <= index).checked_sub(1)?;
-        let local = usize::try_from(index - self.first_documents[shard]).ok()?;
-        self.shards[shard].document(local)
+    ///
+    /// # Errors
+    /// A failed read, or boundaries that cannot be.
+    pub fn document(&self, index: u64) -> Result<Option<Document>> {
+        if index >= self.manifest.documents {
+            return Ok(None);
+        }
+        let (shard, local) = self.locate_document(index);
+        let sentences = shard.document_sentences(local)?;
+        let (start, mut ends) = shard.sentences(sentences)?;
+        let last = *ends.last().expect("a document has a sentence");
+        let ids = shard.ids(start..last)?;
+        ends.iter_mut().for_each(|end| *end -= start);
+        Ok(Some(Document { ids, ends }))
     }
 
     /// All documents, in the order of the input.
-    pub fn documents(&self) -> impl Iterator<Item = Document<'_>> {
-        self.shards.iter().flat_map(|shard| {
-            (0..shard.document_ends().len()).filter_map(|index| shard.document(index))
-        })
+    pub fn documents(&self) -> impl Iterator<Item = Result<Document>> {
+        (0..self.manifest.documents).filter_map(|index| self.document(index).transpose())
+    }
+
+    /// The shard of document `index`, which exists, and its number there.
+    pub(super) fn locate_document(&self, index: u64) -> (&Shard, u64) {
+        let shard = self.first_documents.partition_point(|&first| first <= index) - 1;
+        (&self.shards[shard], index - self.first_documents[shard])
     }
 
     pub(super) fn shards(&self) -> &[Shard] {
@@ -157,171 +172,138 @@ fn not_a_store(directory: &Path) -> Error {
 
 fn read_word_starts(directory: &Path, vocab_size: usize) -> Result<Vec<bool>> {
     let path = directory.join(WORD_STARTS_FILE);
-    let bytes = files::map(&path)?;
-    check_length(&path, bytes.len(), vocab_size as u64)?;
+    let bytes = std::fs::read(&path).map_err(|error| Error::io("reading", &path, error))?;
+    check_length(&path, bytes.len() as u64, vocab_size as u64)?;
     Ok(bytes.iter().map(|&byte| byte != 0).collect())
 }
 
-fn check_length(path: &Path, found: usize, expected: u64) -> Result<()> {
-    if found as u64 == expected {
-        return Ok(());
-    }
-    Err(Error::format(
-        path,
-        format_args!(
-            "{found} bytes long, but the store's manifest asks for {expected}; \
-             copy the store again, or prepare the text again"
-        ),
-    ))
-}
-
-/// The mapped files of a shard, checked: ends rise and fit each other.
+/// The open files of a shard.
 #[derive(Debug)]
 pub(super) struct Shard {
-    ids_path: PathBuf,
-    ids: ReadOnlyMap,
-    id_bytes: usize,
-    sentence_ends: ReadOnlyMap,
-    document_ends: ReadOnlyMap,
+    ids: Numbers,
+    sentence_ends: Numbers,
+    documents: Numbers,
+    /// For each block, the token it ends before and the documents ended until then; checked.
+    blocks: Vec<[u32; 2]>,
+}
+
+/// The boundaries inside a block, checked.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// The token of the shard it starts at.
+    pub(super) start: u32,
+    /// For each of its sentences, the token of the shard it ends before.
+    pub(super) sentence_ends: Vec<u32>,
+    /// The document of the shard that its first sentence is in.
+    pub(super) first_document: u32,
+    /// For each document from there on, the sentence of the block it ends before; the last may
+    /// end beyond the block.
+    pub(super) document_ends: Vec<usize>,
 }
 
 impl Shard {
     fn open(directory: &Path, index: usize, counts: &ShardCounts, id_bytes: usize) -> Result<Self> {
         let paths = ShardPaths::new(directory, index);
-        let map = |path: &Path, count: u64, width: usize| {
-            let bytes = files::map(path)?;
-            check_length(path, bytes.len(), count.saturating_mul(width as u64))?;
-            Ok::<_, Error>(bytes)
-        };
-        let shard = Self {
-            ids: map(&paths.ids, counts.tokens, id_bytes)?,
-            id_bytes,
-            sentence_ends: map(&paths.sentence_ends, counts.sentences, 4)?,
-            document_ends: map(&paths.document_ends, counts.documents, 4)?,
-            ids_path: paths.ids,
-        };
-        check_ends(&paths.sentence_ends, shard.sentence_ends(), counts.tokens)?;
-        check_ends(&paths.document_ends, shard.document_ends(), counts.sentences)?;
-        Ok(shard)
-    }
-
-    /// For each sentence, the token it ends before.
-    pub(super) fn sentence_ends(&self) -> &[u32] {
-        bytemuck::cast_slice(&self.sentence_ends)
-    }
-
-    /// For each document, the sentence it ends before.
-    pub(super) fn document_ends(&self) -> &[u32] {
-        bytemuck::cast_slice(&self.document_ends)
-    }
-
-    pub(super) fn ids(&self, tokens: Range<usize>) -> Ids<'_> {
-        if self.id_bytes == 2 {
-            Ids::Narrow(&bytemuck::cast_slice(&self.ids)[tokens])
-        } else {
-            Ids::Wide(&bytemuck::cast_slice(&self.ids)[tokens])
+        let count = counts.sentences.div_ceil(BLOCK_SENTENCES);
+        let table = Numbers::open(paths.blocks, 4, 2 * count)?;
+        let blocks: Vec<[u32; 2]> = table.read(0..2 * count)?.as_chunks().0.to_vec();
+        let rises = blocks.first().is_none_or(|first| first[0] > 0)
+            && blocks.windows(2).all(|pair| pair[0][0] < pair[1][0] && pair[0][1] <= pair[1][1]);
+        let last = blocks.last().map_or([0, 0], |last| last.map(u64::from));
+        if !rises || last != [counts.tokens, counts.documents] {
+            return Err(damaged(table.path()));
         }
+        Ok(Self {
+            ids: Numbers::open(paths.ids, id_bytes, counts.tokens)?,
+            sentence_ends: Numbers::open(paths.sentence_ends, 4, counts.sentences)?,
+            documents: Numbers::open(paths.document_ends, 4, counts.documents)?,
+            blocks,
+        })
+    }
+
+    pub(super) fn ids(&self, tokens: Range<u32>) -> Result<Vec<u32>> {
+        self.ids.read(tokens.start.into()..tokens.end.into())
     }
 
     pub(super) fn ids_path(&self) -> &Path {
-        &self.ids_path
+        self.ids.path()
     }
 
-    /// The token that sentence `sentence` starts at.
-    pub(super) fn sentence_start(&self, sentence: usize) -> u32 {
-        end_before(self.sentence_ends(), sentence)
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
-    pub(super) fn document(&self, index: usize) -> Option<Document<'_>> {
-        let ends = self.document_ends();
-        let end = *ends.get(index)? as usize;
-        Some(Document { shard: self, sentences: end_before(ends, index) as usize..end })
+    /// The tokens of a block, and the documents that lie in it at most.
+    pub(super) fn block_size(&self, block: usize) -> (u32, u32) {
+        let ([start, ended], [end, end_documents]) = (self.before(block), self.blocks[block]);
+        (end - start, end_documents - ended + 1)
     }
-}
 
-/// Where entry `index` of a list of ends starts.
-fn end_before(ends: &[u32], index: usize) -> u32 {
-    if index == 0 { 0 } else { ends[index - 1] }
-}
-
-fn check_ends(path: &Path, ends: &[u32], total: u64) -> Result<()> {
-    let rises = ends.first().is_none_or(|&first| first > 0)
-        && ends.windows(2).all(|pair| pair[0] < pair[1]);
-    if rises && u64::from(ends.last().copied().unwrap_or(0)) == total {
-        return Ok(());
+    /// Tokens and ended documents before a block.
+    fn before(&self, block: usize) -> [u32; 2] {
+        if block == 0 { [0, 0] } else { self.blocks[block - 1] }
     }
-    Err(Error::format(
-        path,
-        "damaged, or from another store: its boundaries do not fit the store's manifest; \
-         copy the store again, or prepare the text again",
-    ))
+
+    /// Reads the boundaries inside a block.
+    pub(super) fn block(&self, block: usize) -> Result<Block> {
+        let first = block as u64 * BLOCK_SENTENCES;
+        let sentences = first..self.sentence_ends.len().min(first + BLOCK_SENTENCES);
+        let count = (sentences.end - sentences.start) as usize;
+        let ([start, ended], [end, end_documents]) = (self.before(block), self.blocks[block]);
+        let (before, sentence_ends) = self.sentence_ends.read_rising(sentences)?;
+        if before != start || sentence_ends[count - 1] != end {
+            return Err(damaged(self.sentence_ends.path()));
+        }
+        // One more than end here: the document that goes on.
+        let range = u64::from(ended)..self.documents.len().min(u64::from(end_documents) + 1);
+        let (before, ends) = self.documents.read_rising(range)?;
+        let starts_inside = ends.first().is_some_and(|&end| u64::from(end) > first);
+        let ends_beyond = ends.last().is_some_and(|&end| u64::from(end) >= first + count as u64);
+        if u64::from(before) > first || !starts_inside || !ends_beyond {
+            return Err(damaged(self.documents.path()));
+        }
+        let document_ends = ends.iter().map(|&end| (u64::from(end) - first) as usize).collect();
+        Ok(Block { start, sentence_ends, first_document: ended, document_ends })
+    }
+
+    /// The sentences of document `document` of the shard: at least one.
+    pub(super) fn document_sentences(&self, document: u64) -> Result<Range<u64>> {
+        let (start, ends) = self.documents.read_rising(document..document + 1)?;
+        let sentences = u64::from(start)..u64::from(ends[0]);
+        if sentences.end > self.sentence_ends.len() {
+            return Err(damaged(self.documents.path()));
+        }
+        Ok(sentences)
+    }
+
+    /// The token that the first of `sentences` starts at, and those that each ends before.
+    pub(super) fn sentences(&self, sentences: Range<u64>) -> Result<(u32, Vec<u32>)> {
+        let (start, ends) = self.sentence_ends.read_rising(sentences)?;
+        if ends.last().is_some_and(|&end| u64::from(end) > self.ids.len()) {
+            return Err(damaged(self.sentence_ends.path()));
+        }
+        Ok((start, ends))
+    }
 }
 
 /// A document of a store.
-#[derive(Debug, Clone)]
-pub struct Document<'a> {
-    shard: &'a Shard,
-    sentences: Range<usize>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    ids: Vec<u32>,
+    /// For each sentence, the id it ends before; rising.
+    ends: Vec<u32>,
 }
 
-impl<'a> Document<'a> {
+impl Document {
     /// The ids of each sentence; at least one, and none is empty.
-    pub fn sentences(&self) -> impl ExactSizeIterator<Item = Ids<'a>> + use<'a> {
-        let shard = self.shard;
-        self.sentences.clone().map(move |sentence| {
-            let end = shard.sentence_ends()[sentence] as usize;
-            shard.ids(shard.sentence_start(sentence) as usize..end)
-        })
+    pub fn sentences(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.ids[start as usize..end as usize])
     }
 
     /// The ids of the whole document.
     #[must_use]
-    pub fn ids(&self) -> Ids<'a> {
-        let start = self.shard.sentence_start(self.sentences.start) as usize;
-        self.shard.ids(start..self.shard.sentence_start(self.sentences.end) as usize)
-    }
-
-    /// Its sentences, as indexes into the shard.
-    pub(super) fn sentence_range(&self) -> Range<usize> {
-        self.sentences.clone()
-    }
-
-    pub(super) fn shard(&self) -> &'a Shard {
-        self.shard
-    }
-}
-
-/// Token ids as they lie in the store.
-#[derive(Debug, Clone, Copy)]
-pub enum Ids<'a> {
-    /// 16 bits each.
-    Narrow(&'a [u16]),
-    /// 32 bits each.
-    Wide(&'a [u32]),
-}
-
-impl<'a> Ids<'a> {
-    /// The number of ids.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Narrow(ids) => ids.len(),
-            Self::Wide(ids) => ids.len(),
-        }
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The ids, 32 bits each.
-    #[must_use]
-    pub fn to_vec(&self) -> Vec<u32> {
-        match self {
-            Self::Narrow(ids) => ids.iter().copied().map(u32::from).collect(),
-            Self::Wide(ids) => ids.to_vec(),
-        }
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
     }
 }

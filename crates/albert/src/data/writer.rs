@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::encode::EncodedBatch;
 use super::manifest::{
-    Manifest, ShardCounts, ShardPaths, TOKENIZER_DIRECTORY, WORD_STARTS_FILE, is_store_entry,
+    BLOCK_SENTENCES, Manifest, ShardCounts, ShardPaths, TOKENIZER_DIRECTORY, WORD_STARTS_FILE,
+    is_store_entry,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
@@ -22,7 +23,7 @@ pub(super) struct ShardLimits {
 
 impl Default for ShardLimits {
     fn default() -> Self {
-        Self { tokens: 1 << 27, tokens_max: 1 << 28 }
+        Self { tokens: 1 << 30, tokens_max: 1 << 31 }
     }
 }
 
@@ -213,12 +214,13 @@ pub(super) fn create_tokenizer_directory(store: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The three open files of a shard.
+/// The open files of a shard.
 #[derive(Debug)]
 struct ShardWriter {
     ids: Output,
     sentence_ends: Output,
     document_ends: Output,
+    blocks: Output,
     id_bytes: usize,
     counts: ShardCounts,
     /// Sentences in ended documents.
@@ -231,6 +233,7 @@ impl ShardWriter {
             ids: Output::create(&paths.ids)?,
             sentence_ends: Output::create(&paths.sentence_ends)?,
             document_ends: Output::create(&paths.document_ends)?,
+            blocks: Output::create(&paths.blocks)?,
             id_bytes,
             counts: ShardCounts::default(),
             sentences_ended: 0,
@@ -238,12 +241,21 @@ impl ShardWriter {
     }
 
     fn append_sentence(&mut self, ids: &[u32]) -> Result<()> {
+        // Only now is known which documents have ended in the block before.
+        if self.counts.sentences > 0 && self.counts.sentences.is_multiple_of(BLOCK_SENTENCES) {
+            self.end_block()?;
+        }
         for id in ids {
             self.ids.write(&id.to_le_bytes()[..self.id_bytes])?;
         }
         self.counts.tokens += ids.len() as u64;
         self.counts.sentences += 1;
         self.sentence_ends.write_end(self.counts.tokens)
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        self.blocks.write_end(self.counts.tokens)?;
+        self.blocks.write_end(self.counts.documents)
     }
 
     /// Ends the document if it has a sentence.
@@ -256,8 +268,9 @@ impl ShardWriter {
         self.document_ends.write_end(self.counts.sentences)
     }
 
-    fn finish(self) -> Result<ShardCounts> {
-        for output in [self.ids, self.sentence_ends, self.document_ends] {
+    fn finish(mut self) -> Result<ShardCounts> {
+        self.end_block()?;
+        for output in [self.ids, self.sentence_ends, self.document_ends, self.blocks] {
             output.finish()?;
         }
         Ok(self.counts)

@@ -64,7 +64,7 @@ pub fn append_initial<R: Real>(
 ) {
     let (len, deviation) = (parameter.span.len, config.initializer_range);
     if parameter.shape.len() == 1 {
-        let unit = parameter.is_excluded_from_decay() && !parameter.name().ends_with("bias");
+        let unit = parameter.has_in_name("LayerNorm") && !parameter.name().ends_with("bias");
         values.extend(std::iter::repeat_n(R::from_f64(f64::from(u8::from(unit))), len));
         return;
     }

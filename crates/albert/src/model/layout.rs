@@ -21,12 +21,12 @@ impl Parameter {
         &self.names[0]
     }
 
-    /// Whether weight decay and layer adaptation leave it alone: biases and the parameters of
-    /// layer normalisation (reference, `optimization.py:84`).
+    /// Whether `part` is in its name, capitals and `_` aside: ALBERT's norms are called
+    /// `LayerNorm` and `full_layer_layer_norm` (reference, `optimization.py:84`).
     #[must_use]
-    pub fn is_excluded_from_decay(&self) -> bool {
-        let name = self.name();
-        ["bias", "LayerNorm", "layer_norm"].iter().any(|part| name.contains(part))
+    pub fn has_in_name(&self, part: &str) -> bool {
+        let plain = |name: &str| name.replace('_', "").to_lowercase();
+        plain(self.name()).contains(&plain(part))
     }
 }
 

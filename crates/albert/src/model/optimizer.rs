@@ -1,40 +1,76 @@
 //! Optimizer steps over the table of parameters: LAMB and AdamW, with clipping by global norm.
 
+use super::layout::Layout;
 use super::network::Network;
 use crate::backend::{AdamStep, Backend, Span};
+use crate::error::{Error, Result};
 
 /// Which optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptimizerKind {
-    /// Layer-wise adaptive moments (You et al. 2020), as the reference code has it: no bias
-    /// correction, no limit on the ratio, biases and norms neither decayed nor adapted.
+    /// Layer-wise adaptive moments (You et al. 2020): each tensor's update is scaled by the ratio
+    /// of the norms of the tensor and of the update, without a limit on the ratio, as the
+    /// reference code has it (`lamb_optimizer.py`).
     Lamb,
-    /// Adam with decoupled weight decay and bias correction, as `torch.optim.AdamW`.
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
     AdamW,
 }
 
 /// The constants of an optimizer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Optimizer {
     /// Which.
     pub kind: OptimizerKind,
+    /// Whether the moments are divided by `1 - beta^step`. `torch.optim.AdamW` and the paper of
+    /// LAMB do; the reference code's LAMB does not, and AdamW without it is the
+    /// `AdamWeightDecayOptimizer` of BERT and ALBERT (`optimization.py`).
+    pub bias_correction: bool,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Except for biases and norms.
+    /// Except for what is in `no_decay`.
     pub weight_decay: f64,
+    /// Parts of names ([`Parameter::has_in_name`](super::Parameter::has_in_name)) of tensors that are neither decayed nor, by
+    /// LAMB, adapted.
+    pub no_decay: Vec<String>,
     /// Gradients are scaled down to this global norm; 0 leaves them.
     pub clip_norm: f64,
 }
 
 impl Optimizer {
-    /// The constants of the reference code (`lamb_optimizer.py`, `optimization.py`).
+    /// The constants of the reference code (`lamb_optimizer.py`, `optimization.py`), with bias
+    /// correction for AdamW.
     #[must_use]
     pub fn new(kind: OptimizerKind) -> Self {
-        Self { kind, beta1: 0.9, beta2: 0.999, eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0 }
+        Self {
+            kind,
+            bias_correction: kind == OptimizerKind::AdamW,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-6,
+            weight_decay: 0.01,
+            no_decay: vec!["bias".to_owned(), "LayerNorm".to_owned()],
+            clip_norm: 1.0,
+        }
+    }
+
+    /// Checks that every part of a name in `no_decay` occurs in the name of a tensor.
+    ///
+    /// # Errors
+    /// Names the part that does not.
+    pub fn check(&self, layout: &Layout) -> Result<()> {
+        let is_used =
+            |part: &String| layout.parameters.iter().any(|parameter| parameter.has_in_name(part));
+        match self.no_decay.iter().find(|part| part.is_empty() || !is_used(part)) {
+            None => Ok(()),
+            Some(part) => Err(Error::config(format!(
+                "no-decay names \"{part}\", which is part of the name of no tensor of the \
+                 model: leave it out, or write it as it is in the names of the model's file"
+            ))),
+        }
     }
 }
 
@@ -93,14 +129,14 @@ impl<B: Backend> Network<B> {
         let lamb = optimizer.kind == OptimizerKind::Lamb;
         let (backend, layout, parameters) = self.parts_mut();
         for parameter in &layout.parameters {
-            let excluded = parameter.is_excluded_from_decay();
+            let excluded = optimizer.no_decay.iter().any(|part| parameter.has_in_name(part));
             let step = AdamStep {
                 learning_rate,
                 beta1: optimizer.beta1,
                 beta2: optimizer.beta2,
                 eps: optimizer.eps,
                 weight_decay: if excluded { 0.0 } else { optimizer.weight_decay },
-                bias_correction_step: (!lamb).then_some(state.step),
+                bias_correction_step: optimizer.bias_correction.then_some(state.step),
                 layer_adaptation: lamb && !excluded,
             };
             let OptimizerState { first, second, .. } = state;

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use crate::backend::Precision;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::model::{Plan, TrainingMemory, default_tokens_per_batch};
+use crate::model::{Layout, Plan, TrainingMemory, default_tokens_per_batch};
 
 /// Fewer tokens at a time than this are slower than computing activations again.
 const LEAST_TOKENS: usize = 512;
@@ -38,8 +38,10 @@ pub(super) fn plan(
             None => format!("this machine has {} to spare", available.display().iec()),
         };
         Error::config(format!(
-            "training this model takes at least {needed} with {least} tokens at a time, and \
-             {there}: choose a smaller model, fewer tokens-per-batch, or a larger budget"
+            "training the {} parameters of this model takes at least {needed} with {least} tokens \
+             at a time, and {there}: choose a smaller model, fewer tokens-per-batch, or a larger \
+             budget",
+            Layout::new(config).len
         ))
     })
 }

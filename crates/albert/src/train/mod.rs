@@ -2,6 +2,7 @@
 //! [`crate::data`], arithmetic from [`crate::model`].
 
 mod events;
+mod feed;
 mod log;
 mod memory;
 mod metrics;
@@ -15,5 +16,7 @@ mod step;
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use run::{Best, Run};
-pub use schedule::Schedule;
-pub use settings::{Objective, OptimizerName, Positions, Settings, TrainingPrecision};
+pub use schedule::{BatchSizes, Decay, Schedule};
+pub use settings::{
+    Objective, OptimizerName, Positions, ScheduleName, Settings, TrainingPrecision, WeightedStore,
+};

@@ -1,9 +1,9 @@
 //! The loop of pre-training.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::feed::Feed;
 use super::log::Log;
 use super::memory;
 use super::metrics::{EvaluationMetrics, StepMetrics, Totals, Window};
@@ -12,9 +12,8 @@ use super::settings::{Settings, TrainingPrecision};
 use super::step::Parts;
 use crate::backend::{Backend, Cpu, Precision};
 use crate::config::ModelConfig;
-use crate::data::{Sampler, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Model, OptimizerState, Plan, Start, Workspace};
+use crate::model::{Layout, Model, OptimizerState, Plan, Start, Workspace};
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 
@@ -50,21 +49,11 @@ pub struct Pretraining {
     log: Log,
     settings: Settings,
     tokenizer: Tokenizer,
-    train: Sampler,
-    eval: Option<Sampler>,
+    feed: Feed,
     model: Model,
     optimizer: OptimizerState<Cpu>,
     progress: Progress,
     plan: Plan,
-}
-
-/// A store, its tokenizer checked against `expected`'s.
-fn open_store(path: &Path, expected: Option<&Store>) -> Result<Arc<Store>> {
-    let store = Store::open(path)?;
-    if let Some(expected) = expected {
-        store.check_tokenizer(&expected.manifest().tokenizer_fingerprint)?;
-    }
-    Ok(Arc::new(store))
 }
 
 /// What the products multiply; `auto` is resolved when a run starts.
@@ -88,8 +77,9 @@ impl Pretraining {
     ) -> Result<Self> {
         settings.validate()?;
         config.validate()?;
-        let (train, eval) = Self::samplers(&settings, &config)?;
-        let tokenizer = Tokenizer::load(&train.store().tokenizer_directory())?;
+        settings.optimizer().check(&Layout::new(&config))?;
+        let feed = Feed::open(&settings, &config)?;
+        let tokenizer = Tokenizer::load(&feed.store().tokenizer_directory())?;
         if settings.precision == TrainingPrecision::Auto {
             settings.precision = match backend.best_precision() {
                 Precision::Bf16 => TrainingPrecision::Bf16,
@@ -99,10 +89,9 @@ impl Pretraining {
         let backend = backend.training_in(precision_of(&settings));
         settings.tokens_per_batch =
             memory::plan(&settings, &config, backend.training_precision())?.tokens;
-        settings.data_fingerprint = train.store().fingerprint();
+        feed.note_fingerprints(&mut settings);
         let run = Run::create(directory, &settings, &config, &tokenizer)?;
-        let restored = None;
-        Self::assemble(run, settings, tokenizer, config, backend, train, eval, restored)
+        Self::assemble(run, settings, tokenizer, config, backend, feed, None)
     }
 
     /// Continues the run in `directory` from its newest checkpoint.
@@ -114,54 +103,18 @@ impl Pretraining {
         settings.validate()?;
         let config = run.config()?;
         let backend = backend.training_in(precision_of(&settings));
-        let (train, eval) = Self::samplers(&settings, &config)?;
+        settings.optimizer().check(&Layout::new(&config))?;
+        let feed = Feed::open(&settings, &config)?;
         let tokenizer = match run.model_directory() {
             directory if directory.exists() => Tokenizer::load(&directory)?,
             // Deleted: the fingerprint of the store's data says that this is the same one.
-            _ => Tokenizer::load(&train.store().tokenizer_directory())?,
+            _ => Tokenizer::load(&feed.store().tokenizer_directory())?,
         };
-        train.store().check_tokenizer(&tokenizer.fingerprint())?;
-        if train.store().fingerprint() != settings.data_fingerprint {
-            return Err(Error::input(format!(
-                "the store {} holds other text than when {} was started: put the old one back, or \
-                 start a new run",
-                settings.data.display(),
-                directory.display()
-            )));
-        }
+        feed.store().check_tokenizer(&tokenizer.fingerprint())?;
+        feed.check_fingerprints(&settings, directory)?;
         let restored = run.restore(&config, &tokenizer, backend.clone())?;
         run.clean(settings.keep, restored.as_ref().and_then(|restored| restored.progress.best))?;
-        Self::assemble(run, settings, tokenizer, config, backend, train, eval, restored)
-    }
-
-    fn samplers(settings: &Settings, config: &ModelConfig) -> Result<(Sampler, Option<Sampler>)> {
-        let store = open_store(&settings.data, None)?;
-        let vocab_size = store.manifest().vocab_size;
-        if vocab_size != config.vocab_size {
-            return Err(Error::config(format!(
-                "the model has vocab_size {}, and the store {} was made with a vocabulary of \
-                 {vocab_size}: set vocab_size to {vocab_size}, or prepare the text with the \
-                 model's tokenizer",
-                config.vocab_size,
-                settings.data.display()
-            )));
-        }
-        if settings.sequence_length > config.max_position_embeddings {
-            return Err(Error::config(format!(
-                "sequence-length is {}, and the model has {} positions \
-                 (max_position_embeddings): choose a shorter sequence",
-                settings.sequence_length, config.max_position_embeddings
-            )));
-        }
-        let options = settings.sample_options();
-        let eval = settings.eval_data.as_ref().map(|path| {
-            // The seed is a constant, so that every run is evaluated on the same examples.
-            let seed = Seed::new(0).split("evaluation", 0);
-            Sampler::new(open_store(path, Some(&store))?, options, seed)
-        });
-        let eval = eval.transpose()?;
-        let seed = Seed::new(settings.seed).split("examples", 0);
-        Ok((Sampler::new(store, options, seed)?, eval))
+        Self::assemble(run, settings, tokenizer, config, backend, feed, restored)
     }
 
     fn assemble(
@@ -170,8 +123,7 @@ impl Pretraining {
         tokenizer: Tokenizer,
         config: ModelConfig,
         backend: Cpu,
-        train: Sampler,
-        eval: Option<Sampler>,
+        mut feed: Feed,
         restored: Option<Restored>,
     ) -> Result<Self> {
         let plan = memory::plan(&settings, &config, backend.training_precision())?;
@@ -183,8 +135,18 @@ impl Pretraining {
             Restored { model, optimizer, progress: Progress::START }
         });
         let Restored { model, optimizer, progress } = restored;
+        if progress.step > 0 {
+            let (found, asked) = (progress.streams.len(), feed.train.positions().len());
+            if found != asked {
+                return Err(Error::config(format!(
+                    "the newest checkpoint stands in {found} streams of text, and the settings \
+                     make {asked}: put config.toml back as the run was started with"
+                )));
+            }
+            feed.train.go_to(&progress.streams);
+        }
         let log = Log::open(run.directory(), progress.step)?;
-        Ok(Self { run, log, settings, tokenizer, train, eval, model, optimizer, progress, plan })
+        Ok(Self { run, log, settings, tokenizer, feed, model, optimizer, progress, plan })
     }
 
     /// The settings, as resolved.
@@ -211,10 +173,10 @@ impl Pretraining {
         self.progress.step
     }
 
-    /// Examples of an epoch.
+    /// About how often the whole run goes through each of its stores.
     #[must_use]
-    pub fn examples_per_epoch(&self) -> u64 {
-        self.train.len()
+    pub fn passes(&self) -> Vec<(PathBuf, f64)> {
+        self.feed.passes(&self.settings)
     }
 
     /// Trains to the last step, or until `stop` is set; a checkpoint is saved in both cases, and
@@ -253,7 +215,7 @@ impl Pretraining {
                 window = Window::new();
             }
             let mut is_best = false;
-            if self.eval.is_some() && (step.is_multiple_of(self.settings.eval_steps) || last) {
+            if self.feed.eval.is_some() && (step.is_multiple_of(self.settings.eval_steps) || last) {
                 evaluation = self.evaluate(&mut space)?;
                 evaluation.iter().for_each(|metrics| watch(Event::Evaluated(metrics)));
                 is_best = evaluation.as_ref().is_some_and(|metrics| self.note_best(metrics));
@@ -278,9 +240,9 @@ impl Pretraining {
         space: &mut Workspace<Cpu>,
         gradients: &mut <Cpu as Backend>::Buffer,
     ) -> Result<(Totals, usize, f64)> {
-        let (step, size) = (self.progress.step, self.settings.batch_size as u64);
-        let numbers = step * size..(step + 1) * size;
-        let parts = Parts::draw(&self.train, numbers, self.model.config(), self.plan.tokens)?;
+        let step = self.progress.step;
+        let examples = self.feed.train.draw(self.settings.batch(step))?;
+        let parts = Parts::new(&examples, self.model.config(), self.plan.tokens)?;
         let dropout = Seed::new(self.settings.seed).split("dropout", step);
         let mut totals =
             Totals { masked: parts.masked, labelled: parts.labelled, ..Totals::default() };
@@ -297,6 +259,7 @@ impl Pretraining {
         self.model.optimize(&optimizer, learning_rate, gradients, norm, &mut self.optimizer);
         self.progress.step += 1;
         self.progress.tokens += parts.tokens as u64;
+        self.progress.streams = self.feed.train.positions();
         Ok((totals, parts.tokens, norm))
     }
 
@@ -315,14 +278,13 @@ impl Pretraining {
         ))
     }
 
-    fn evaluate(&self, space: &mut Workspace<Cpu>) -> Result<Option<EvaluationMetrics>> {
-        let Some(sampler) = &self.eval else { return Ok(None) };
-        let count = self.settings.eval_examples.min(sampler.len());
+    fn evaluate(&mut self, space: &mut Workspace<Cpu>) -> Result<Option<EvaluationMetrics>> {
+        let Some(mixture) = &mut self.feed.eval else { return Ok(None) };
+        mixture.rewind();
+        let examples = mixture.draw_once(self.settings.eval_examples)?;
         let mut totals = Totals::default();
-        for from in (0..count).step_by(64) {
-            let numbers = from..count.min(from + 64);
-            let config = self.model.config();
-            let parts = Parts::draw(sampler, numbers, config, self.plan.tokens)?;
+        for examples in examples.chunks(64) {
+            let parts = Parts::new(examples, self.model.config(), self.plan.tokens)?;
             totals.masked += parts.masked;
             totals.labelled += parts.labelled;
             for (batch, targets) in &parts.parts {

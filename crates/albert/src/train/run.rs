@@ -25,6 +25,7 @@ use super::settings::Settings;
 use crate::backend::Cpu;
 use crate::checkpoint::{self, CONFIG_FILE, WEIGHTS_FILE};
 use crate::config::ModelConfig;
+use crate::data::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
 use crate::model::{Layout, Model, OptimizerState};
@@ -36,7 +37,7 @@ const STATE_FILE: &str = "state.json";
 const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
 /// How far a run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Progress {
     /// Of this file's form.
@@ -45,6 +46,8 @@ pub(super) struct Progress {
     pub(super) step: u64,
     /// Tokens seen.
     pub(super) tokens: u64,
+    /// Where each stream of examples stands; empty before the first step.
+    pub(super) streams: Vec<Position>,
     /// The best checkpoint so far; absent before the first evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) best: Option<Best>,
@@ -61,7 +64,8 @@ pub struct Best {
 }
 
 impl Progress {
-    pub(super) const START: Self = Self { version: 1, step: 0, tokens: 0, best: None };
+    pub(super) const START: Self =
+        Self { version: 2, step: 0, tokens: 0, streams: Vec::new(), best: None };
 }
 
 /// The directory of a run.

@@ -1,9 +1,7 @@
 //! One step's examples, cut into batches that fit in memory.
 
-use rayon::prelude::*;
-
 use crate::config::ModelConfig;
-use crate::data::{Example, Sampler};
+use crate::data::Example;
 use crate::error::Result;
 use crate::model::{Batch, Scales, Targets};
 
@@ -16,18 +14,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Draws examples `numbers` and lays them out.
-    pub(super) fn draw(
-        sampler: &Sampler,
-        numbers: std::ops::Range<u64>,
+    /// Lays out `examples`.
+    pub(super) fn new(
+        examples: &[Example],
         config: &ModelConfig,
         tokens_per_batch: usize,
     ) -> Result<Self> {
-        let examples: Result<Vec<Example>> =
-            numbers.into_par_iter().map(|number| sampler.example(number)).collect();
         let mut parts = Self { parts: Vec::new(), masked: 0, labelled: 0, tokens: 0 };
-        for example in examples? {
-            parts.push(&example, config, tokens_per_batch)?;
+        for example in examples {
+            parts.push(example, config, tokens_per_batch)?;
         }
         Ok(parts)
     }

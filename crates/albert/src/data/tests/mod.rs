@@ -2,6 +2,7 @@
 
 mod kill;
 mod masking;
+mod mixture;
 mod packing;
 mod prepare;
 mod sampling;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::writer::ShardLimits;
-use super::{PrepareOptions, Store, TextToIds};
+use super::{Document, PrepareOptions, Store, TextToIds};
 use crate::error::Result;
 use toy::Toy;
 
@@ -49,11 +50,20 @@ fn store_of(text: &str, shard_tokens: u64) -> (tempfile::TempDir, Arc<Store>) {
     (directory, Arc::new(store))
 }
 
+/// Document number `index`, which exists.
+fn document(store: &Store, index: u64) -> Document {
+    store.document(index).expect("a good store").expect("it exists")
+}
+
+fn has_document(store: &Store, index: u64) -> bool {
+    store.document(index).expect("a good store").is_some()
+}
+
 /// The ids of a store: documents of sentences.
 fn contents(store: &Store) -> Vec<Vec<Vec<u32>>> {
     store
         .documents()
-        .map(|document| document.sentences().map(|sentence| sentence.to_vec()).collect())
+        .map(|document| document.expect("a good store").sentences().map(<[u32]>::to_vec).collect())
         .collect()
 }
 

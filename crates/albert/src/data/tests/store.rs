@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use super::toy::Toy;
-use super::{contents, prepare, random_text, store_of, write};
-use crate::data::{Ids, PrepareOptions, Store};
+use super::{contents, document, prepare, random_text, store_of, write};
+use crate::data::{PrepareOptions, SampleOptions, Sampler, Store};
+use crate::error::Error;
+use crate::random::Seed;
 
 #[test]
 fn shards_end_with_documents() {
@@ -16,7 +18,7 @@ fn shards_end_with_documents() {
     assert!(sharded.manifest().shards.len() > 10);
     assert_eq!(contents(&sharded), contents(&whole));
     for index in 0..50 {
-        let ids = |store: &Store| store.document(index).expect("it exists").ids().to_vec();
+        let ids = |store: &Store| document(store, index).ids().to_vec();
         assert_eq!(ids(&sharded), ids(&whole));
     }
 }
@@ -42,8 +44,8 @@ fn ids_are_as_wide_as_the_vocabulary_asks() {
         stores.push(Store::open(&output).expect("a good store"));
     }
     assert_eq!(contents(&stores[0]), contents(&stores[1]));
-    assert!(matches!(stores[0].document(0).expect("it exists").ids(), Ids::Narrow(_)));
-    assert!(matches!(stores[1].document(0).expect("it exists").ids(), Ids::Wide(_)));
+    let widths: Vec<usize> = stores.iter().map(|store| store.manifest().id_bytes).collect();
+    assert_eq!(widths, [2, 4]);
 }
 
 #[test]
@@ -69,14 +71,21 @@ fn another_tokenizer_is_noticed() {
     );
 }
 
-/// The error of opening a store after `harm` was done to it.
+/// Opens a store and draws all its examples.
+fn use_all(directory: &Path) -> Result<(), Error> {
+    let store = std::sync::Arc::new(Store::open(directory)?);
+    let sampler = Sampler::new(store, SampleOptions::new(32), Seed::new(1))?;
+    (0..sampler.slots()).try_for_each(|number| sampler.example(number).map(drop))
+}
+
+/// The error of opening a store, or of drawing from it, after `harm` was done to it.
 fn error_after(harm: impl FnOnce(&Path)) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let input = write(directory.path(), "text.txt", random_text(5, 10, 3));
     let output = directory.path().join("store");
     prepare(&[input], &PrepareOptions::default(), &output).expect("good input");
     harm(&output);
-    let error = Store::open(&output).expect_err("a damaged store").to_string();
+    let error = use_all(&output).expect_err("a damaged store").to_string();
     error.replace(&format!("{}/", output.display()), "")
 }
 
@@ -91,7 +100,13 @@ fn damaged_stores() {
     let cut = |name: &'static str| {
         error_after(|store| edit(&store.join(name), |bytes| bytes.truncate(bytes.len() - 1)))
     };
-    for name in ["ids-00000.bin", "sentences-00000.bin", "documents-00000.bin", "word_starts.bin"] {
+    for name in [
+        "ids-00000.bin",
+        "sentences-00000.bin",
+        "documents-00000.bin",
+        "blocks-00000.bin",
+        "word_starts.bin",
+    ] {
         let error = cut(name);
         assert!(error.starts_with(&format!("{name}: ")) && error.contains("bytes long"), "{error}");
     }
@@ -99,8 +114,12 @@ fn damaged_stores() {
         edit(&store.join("sentences-00000.bin"), |bytes| bytes[8..12].fill(0xff));
     });
     assert!(error.starts_with("sentences-00000.bin: damaged, or from another store"), "{error}");
-    let error = error_after(|store| edit(&store.join("documents-00000.bin"), |b| b[..4].fill(0)));
-    assert!(error.starts_with("documents-00000.bin: damaged, or from another store"), "{error}");
+    for (name, byte) in [("documents-00000.bin", 0), ("documents-00000.bin", 0xff)] {
+        let error = error_after(|store| edit(&store.join(name), |bytes| bytes[..4].fill(byte)));
+        assert!(error.starts_with(&format!("{name}: damaged, or from another store")), "{error}");
+    }
+    let error = error_after(|store| edit(&store.join("blocks-00000.bin"), |bytes| bytes[0] ^= 1));
+    assert!(error.starts_with("blocks-00000.bin: damaged, or from another store"), "{error}");
     let error = error_after(|store| fs::remove_file(store.join("ids-00000.bin")).expect("a file"));
     assert!(error.contains("ids-00000.bin: there is no such file"), "{error}");
 }
@@ -116,8 +135,8 @@ fn damaged_manifests() {
             });
         })
     };
-    let error = replaced("\"format_version\": 1", "\"format_version\": 9");
-    assert!(error.contains("layout 9, this program reads 1; prepare the text again"), "{error}");
+    let error = replaced("\"format_version\": 2", "\"format_version\": 9");
+    assert!(error.contains("layout 9, this program reads 2; prepare the text again"), "{error}");
     assert!(replaced("\"id_bytes\": 2", "\"id_bytes\": 3").contains("neither 2 nor 4"));
     assert!(replaced("\"mask\": 4", "\"mask\": 4000000").contains("outside the vocabulary"));
     assert!(
