@@ -33,7 +33,7 @@ mod softmax;
 pub use activation::{Activation, activate, activate_backward, activate_in_place};
 pub use attention::{Attention, AttentionDropout, attention, attention_backward};
 pub use dropout::{Dropout, attention_dropout_index, dropout, dropout_keep};
-pub use elementwise::{add, add_column_sums, all_finite, fill, scale, sum_of_squares};
+pub use elementwise::{fill, scale, sum_of_squares};
 pub use embedding::{
     EmbeddingTables, TokenIds, embed, embed_backward, gather_rows, scatter_add_rows,
 };
@@ -52,4 +52,4 @@ pub use operand::Operand;
 pub use optimizer::{Adam, adamw_step, lamb_step};
 pub use peak::peak_operations;
 pub use product::{Precision, WeightData, quantise_weights};
-pub use softmax::{log_softmax, softmax, softmax_cross_entropy};
+pub use softmax::softmax_cross_entropy;

@@ -1,7 +1,6 @@
 //! Layer normalisation over the rows of a matrix, alone or after adding a residual.
 
 use crate::dropout::Dropout;
-use crate::elementwise::ROWS_PER_PIECE;
 use crate::isa::{Isa, Kernel};
 use crate::operand::{Operand, SharedOperand};
 use crate::parallel::{self, Shared};
@@ -31,6 +30,9 @@ pub struct NormStats<'a> {
 
 /// Rows normalised by one task.
 const ROWS_PER_TASK: usize = 16;
+
+/// Rows whose gradients of gamma and beta one task adds up before the partial sums are added.
+const ROWS_PER_PIECE: usize = 64;
 
 /// `out = (x - mean) rstd gamma + beta` for each row; `stats`, if given, receives the rest.
 ///

@@ -1,37 +1,10 @@
-//! Softmax over rows, and the cross-entropy loss with its gradient.
+//! The cross-entropy of softmax, with its gradient.
 
 use crate::isa::{Isa, Kernel};
 use crate::math;
 use crate::operand::{Operand, SharedOperand};
 use crate::parallel::{self, Shared};
 use crate::simd::{Simd, Words, map, map_sum, max_of};
-
-/// Replaces each row of `cols` numbers by its softmax.
-///
-/// Largest relative error of a whole tensor: 1.2e-7.
-///
-/// # Panics
-/// When `x` is not whole rows.
-pub fn softmax(isa: Isa, x: &mut [f32], cols: usize) {
-    for_each_row(x, cols, |_, row| {
-        let (_, sum) = isa.run(Exponentials { row });
-        isa.run(Scale { row, factor: 1.0 / sum });
-    });
-}
-
-/// Replaces each row of `cols` numbers by the logarithm of its softmax.
-///
-/// Largest relative error of a whole tensor: 5e-8.
-///
-/// # Panics
-/// When `x` is not whole rows.
-pub fn log_softmax(isa: Isa, x: &mut [f32], cols: usize) {
-    for_each_row(x, cols, |_, row| {
-        let (largest, sum) = isa.run(ExponentialSum { row });
-        let log_sum = sum.ln();
-        row.iter_mut().for_each(|x| *x = (*x - largest) - log_sum);
-    });
-}
 
 /// The cross-entropy of each row of `logits` against its label, in `losses`. `gradient` is a
 /// scale and what receives the gradient of it times the sum of the losses,
@@ -126,27 +99,6 @@ impl Kernel for Exponentials<'_> {
         let largest = max_of(s, self.row);
         let shift = s.splat(largest);
         let sum = map_sum(
-            s,
-            self.row,
-            #[inline(always)]
-            |x| math::exp_negative(s, s.sub(x, shift)),
-        );
-        (largest, sum)
-    }
-}
-
-/// The largest and the sum of `e^(row - largest)`.
-struct ExponentialSum<'a> {
-    row: &'a [f32],
-}
-
-impl Kernel for ExponentialSum<'_> {
-    type Output = (f32, f32);
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> (f32, f32) {
-        let largest = max_of(s, self.row);
-        let shift = s.splat(largest);
-        let sum = crate::simd::sum_of(
             s,
             self.row,
             #[inline(always)]
