@@ -224,9 +224,12 @@ impl Settings {
             let at = before.matches('\n').count();
             let line = text.lines().nth(at).unwrap_or_default();
             let mut message = error.message().trim_end().replace('\n', ", ");
-            for (of_rust, name) in
-                [("u64", "a whole number"), ("usize", "a whole number"), ("f64", "a number")]
-            {
+            for (of_rust, name) in [
+                ("u64", "a whole number"),
+                ("usize", "a whole number"),
+                ("f64", "a number"),
+                ("struct WeightedStore", "{ path, weight }"),
+            ] {
                 message =
                     message.replace(&format!("expected {of_rust}"), &format!("expected {name}"));
             }
@@ -417,9 +420,12 @@ mod tests {
             let message = Settings::read(&path).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
-        let wrong = Settings { warmup_steps: 20_000, ..Settings::default() };
+        let data = vec![WeightedStore::new("a store".into(), 1.0)];
+        let good = Settings { data, ..Settings::default() };
+        good.validate().unwrap();
+        let wrong = Settings { warmup_steps: 20_000, ..good.clone() };
         assert!(wrong.validate().unwrap_err().to_string().contains("warmup-steps"));
-        let wrong = Settings { learning_rate: f64::NAN, ..Settings::default() };
+        let wrong = Settings { learning_rate: f64::NAN, ..good };
         assert!(wrong.validate().unwrap_err().to_string().contains("learning-rate"));
     }
 
