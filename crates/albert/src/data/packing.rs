@@ -118,7 +118,7 @@ impl ChunkIndex {
             sentence: 0,
             document: 0,
             block: boundaries,
-            long: (0, Vec::new()),
+            ids: Vec::new(),
         };
         packer.find(shard, slot - before)
     }
@@ -139,8 +139,8 @@ struct Packer<'a> {
     sentence: usize,
     /// The document of `sentence`, counted from the block's first.
     document: usize,
-    /// The last sentence that exceeds the capacity: the token it ends before, and its ids.
-    long: (u32, Vec<u32>),
+    /// Those of the block, if a sentence was cut: one read for all there are.
+    ids: Vec<u32>,
 }
 
 impl Packer<'_> {
@@ -200,11 +200,12 @@ impl Packer<'_> {
 
     /// The tokens from `start`, inside a sentence longer than the capacity, that a chunk takes.
     fn cut_sentence(&mut self, start: u32) -> Result<u32> {
-        let end = self.block.sentence_ends[self.sentence];
-        if self.long.0 != end {
-            self.long = (end, self.shard.ids(start..end)?);
+        let ends = &self.block.sentence_ends;
+        if self.ids.is_empty() {
+            self.ids = self.shard.ids(self.block.start..ends[ends.len() - 1])?;
         }
-        let ids = &self.long.1[self.long.1.len() - (end - start) as usize..];
+        let at = |token: u32| (token - self.block.start) as usize;
+        let ids = &self.ids[at(start)..at(ends[self.sentence])];
         let is_known = |&id: &u32| (id as usize) < self.word_starts.len();
         // A damaged id is reported when its chunk is read; here it only must not stop us.
         let known = ids.iter().take_while(|id| is_known(id)).count();
