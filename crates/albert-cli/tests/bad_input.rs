@@ -271,6 +271,7 @@ fn settings_that_cannot_be() {
             "--sequence-length 48 --schedule constant --end-learning-rate 1e-4",
             &["end-learning-rate is 0.0001", "constant"],
         ),
+        ("--sequence-length 48 --memory-budget 1MiB", &["parameters", "at least", "budget"]),
         ("--sequence-length 48 --schedule polynomial", &["polynomial", "give power"]),
         ("--sequence-length 48 --schedule polynomial --power 0", &["power is 0", "above 0"]),
         ("--sequence-length 48 --power 2", &["power: only schedule polynomial"]),
@@ -335,6 +336,8 @@ fn recipes_that_cannot_be() {
         ("data = [{ path = \"a\", wieght = 2 }]", &["line 1", "wieght", "weight"]),
         ("length_mix = [[128]]", &["line 1", "length_mix"]),
         ("schedule = \"step\"", &["line 1", "step", "cosine", "wsd"]),
+        ("precision = \"int8\"", &["line 1", "int8", "bf16"]),
+        ("memory_budget = \"much\"", &["line 1", "much"]),
         ("[model]\nsize = 3", &["line 1", "model"]),
     ] {
         work.write("recipe.toml", recipe);
