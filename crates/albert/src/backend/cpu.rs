@@ -65,7 +65,7 @@ impl Cpu {
     #[must_use]
     pub fn training_in(self, precision: Precision) -> Self {
         assert_ne!(precision, Precision::Int8, "int8 is for inference");
-        Self { precision, ..self }
+        Self { precision, room: Arc::default(), ..self }
     }
 
     /// The precision of the products of training.
