@@ -58,7 +58,12 @@ pub(crate) fn scratch(len: usize) -> Scratch {
     if lines.len() < lines_needed {
         lines.resize(lines_needed, Line([0.0; LINE]));
     }
-    Scratch(Aligned { lines, len })
+    let mut scratch = Scratch(Aligned { lines, len });
+    if cfg!(debug_assertions) {
+        // Whoever reads what nobody wrote gets no number.
+        scratch.fill(f32::NAN);
+    }
+    scratch
 }
 
 /// The smallest free buffer that is large enough, else the largest one (which will grow).

@@ -97,6 +97,12 @@ impl Head {
         let padded = len.next_multiple_of(STRIP);
         let value_depth = words_padded(precision, padded);
         let width = size.next_multiple_of(STRIP);
+        if cfg!(debug_assertions) {
+            // Whoever reads what nobody wrote, or what another head did, gets no number.
+            let words = Self::room(precision, size, len);
+            // SAFETY: the caller's contract.
+            unsafe { std::slice::from_raw_parts_mut(room.cast::<f32>(), words).fill(f32::NAN) };
+        }
         let (room, _) = Room::new(precision, size, len, room);
         // SAFETY: the caller's contract, for all of this; what products read was packed before.
         unsafe {
