@@ -462,3 +462,92 @@ fn pairs(ids: &[Id]) -> Result<Vec<(Id, Id)>> {
     }
     Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        match Pickle::read(bytes) {
+            Ok(_) => panic!("{bytes:?} was read"),
+            Err(why) => why,
+        }
+    }
+
+    #[test]
+    fn plain_values() {
+        for (bytes, expected) in [
+            (&b"K\x07."[..], Value::Int(7)),
+            (b"J\xff\xff\xff\xff.", Value::Int(-1)),
+            (b"\x8a\x00.", Value::Int(0)),
+            (b"\x8a\x02\x00\xff.", Value::Int(-256)),
+            (b"I01\n.", Value::Bool(true)),
+            (b"I-12\n.", Value::Int(-12)),
+            (b"L5L\n.", Value::Int(5)),
+            (b"X\x02\0\0\0ab.", Value::Text("ab")),
+            (b"\x8c\x00.", Value::Text("")),
+            (b"G\0\0\0\0\0\0\0\0.", Value::Other),
+            (b"N0)\x94.", Value::Tuple(vec![])),
+        ] {
+            assert_eq!(*Pickle::read(bytes).unwrap().top(), expected);
+        }
+    }
+
+    /// What only a program can want, by every opcode that names or makes an object.
+    #[test]
+    fn nothing_foreign_is_named_or_made() {
+        for (bytes, part) in [
+            (&b"cos\nsystem\n(X\x02\0\0\0lstR."[..], "\"os.system\""),
+            (b"\x8c\x08builtins\x8c\x04eval\x93.", "\"builtins.eval\""),
+            (b"(X\x02\0\0\0lsios\nsystem\n.", "\"os.system\""),
+            (b"ctorch.storage\n_load_from_bytes\n.", "\"torch.storage._load_from_bytes\""),
+            (b"ctorch._utils\n_rebuild_tensor_v3\n.", "\"torch._utils._rebuild_tensor_v3\""),
+            (b"ccollections\nOrderedDict\n)\x81.", "opcode 0x81"),
+            (b"\x82\x01.", "opcode 0x82"),
+            (b"(o.", "opcode 0x6f"),
+            (b"P1\n.", "opcode 0x50"),
+        ] {
+            let why = refusal(bytes);
+            assert!(why.contains(part), "{why}");
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        for bytes in [
+            &b""[..],
+            b".",
+            b"(.",
+            b"a.",
+            b"]K\x01s.",
+            b"}(K\x01u.",
+            b"h\x05.",
+            b"(K\x01(0.",
+            b"t.",
+            b"K\x01K\x01R.",
+            b"NQ.",
+            b")Q.",
+            b"X\xff\xff\xff\xffa.",
+            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff.",
+            b"\x8a\x20",
+            b"\x8a\x11\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0.",
+            b"ccollections\nOrderedDict\nK\x01\x85R.",
+            b"ccollections\nOrderedDict\nNb.",
+            b"g1",
+        ] {
+            refusal(bytes);
+        }
+    }
+
+    /// Lists in themselves, lists of lists of the same list, depth without end: all are only numbers.
+    #[test]
+    fn bombs_do_not_go_off() {
+        Pickle::read(b"]q\0h\0a.").unwrap();
+        let doubled = b"h\0h\0\x86q\0".repeat(60);
+        Pickle::read(&[b")q\0", &doubled[..], b"."].concat()).unwrap();
+        Pickle::read(&[&b"]".repeat(100_000)[..], &b"a".repeat(99_999), b"."].concat()).unwrap();
+        let why = refusal(&b"]".repeat(OPCODES_MAX + 1));
+        assert!(why.contains("steps"), "{why}");
+        refusal(&b"(".repeat(1000));
+    }
+}

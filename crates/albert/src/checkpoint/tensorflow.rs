@@ -113,24 +113,22 @@ fn add(tensors: &mut Tensors, name: &str, entry: &message::Entry, family: Family
             tensors.path.display()
         )));
     }
-    let (stored_as, is_transposed) = match from_tensorflow(name, family) {
-        Variable::Training => {
-            tensors.skipped.push(name.to_owned());
-            return Ok(());
-        }
-        Variable::Parameter(name) => (name, false),
-        Variable::Transposed(name) => (name, true),
-        Variable::Unknown => (name.to_owned(), false),
-    };
     let wrong = |why: &str| tensors.error(format_args!("variable {name:?} {why}"));
     if !entry.slices.is_empty() {
         return Err(wrong("is cut into parts, which is not supported"));
     }
+    // Also of what is not needed: a file that is not whole is better found out than used.
     let tensor = tensor(tensors, entry).map_err(|why| wrong(&why))?;
-    let not_a_matrix = || wrong("should be a matrix");
-    let tensor = match is_transposed {
-        true => tensor.transposed().ok_or_else(not_a_matrix)?,
-        false => tensor,
+    let (stored_as, tensor) = match from_tensorflow(name, family) {
+        Variable::Training => {
+            tensors.skipped.push(name.to_owned());
+            return Ok(());
+        }
+        Variable::Parameter(name) => (name, tensor),
+        Variable::Transposed(stored_as) => {
+            (stored_as, tensor.transposed().ok_or_else(|| wrong("should be a matrix"))?)
+        }
+        Variable::Unknown => (name.to_owned(), tensor),
     };
     tensors.insert(stored_as, tensor)
 }

@@ -194,3 +194,53 @@ fn tensor(file: usize, name: &str, rebuilt: &Rebuilt<'_>, place: &Range<usize>) 
     Tensor::strided(file, number, place, *offset, layout)
         .map_err(|why| format!("tensor {name:?} {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/import/albert/");
+        std::fs::read(format!("{root}{name}")).unwrap()
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_refused() {
+        for name in ["zip.bin", "legacy.bin", "strided.bin", "training.bin"] {
+            let whole = fixture(name);
+            assert!(tensors(0, &whole).unwrap().len() > 20);
+            for len in 0..whole.len() {
+                assert!(tensors(0, &whole[..len]).is_err(), "{name}: {len} bytes");
+            }
+        }
+    }
+
+    /// Every byte changed in turn: whatever comes of it lies within the file.
+    #[test]
+    fn a_file_changed_anywhere_does_no_harm() {
+        for name in ["zip.bin", "legacy.bin"] {
+            let whole = fixture(name);
+            for at in 0..whole.len() {
+                let mut changed = whole.clone();
+                changed[at] ^= 0xff;
+                for (_, tensor) in tensors(0, &changed).unwrap_or_default() {
+                    assert!(tensor.bytes.end <= changed.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_torch_does_not_write_is_refused() {
+        for (bytes, part) in [
+            (&b""[..], "neither as a zip archive nor as a pickle"),
+            (b"hello", "neither as a zip archive nor as a pickle"),
+            (b"PK\x03\x04", "not a whole zip archive"),
+            (b"\x80\x02K\x07.", "magic number"),
+            (b"\x80", "ends in the middle"),
+        ] {
+            let why = tensors(0, bytes).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+    }
+}
