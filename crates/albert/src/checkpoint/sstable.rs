@@ -16,6 +16,9 @@ const TABLE_LEN_MAX: usize = 256 << 20;
 /// What is wrong with a file; the caller knows its name.
 type Result<T> = std::result::Result<T, String>;
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 const DAMAGED: &str = "not a whole index of a TensorFlow checkpoint";
 
 /// The CRC-32C of `bytes`, masked as LevelDB and TensorFlow do so that a checksum of data that holds
@@ -25,7 +28,7 @@ pub(super) fn masked_crc(bytes: &[u8]) -> u32 {
 }
 
 /// All keys with their values, in order.
-pub(super) fn entries(file: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry>> {
     let start = file.len().checked_sub(FOOTER_LEN).ok_or(DAMAGED)?;
     let mut footer = Bytes(&file[start..]);
     if file[file.len() - 8..] != MAGIC.to_le_bytes() {
@@ -66,12 +69,12 @@ fn block(file: &[u8], (start, len): (usize, usize)) -> Result<Vec<u8>> {
     }
 }
 
-fn block_entries(block: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn block_entries(block: &[u8]) -> Result<Vec<Entry>> {
     let (rest, restarts) = block.split_last_chunk().ok_or(DAMAGED)?;
     let restarts = u32::from_le_bytes(*restarts) as usize;
     let end = restarts.checked_mul(4).and_then(|len| rest.len().checked_sub(len));
     let mut bytes = Bytes(&rest[..end.ok_or(DAMAGED)?]);
-    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
     let mut total = 0;
     while !bytes.0.is_empty() {
         let (shared, unshared, len) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
@@ -120,7 +123,7 @@ mod tests {
     use super::*;
 
     /// One block of `entries`, prefixes shared where they can be.
-    fn written(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    fn written(entries: &[Entry]) -> Vec<u8> {
         let mut block = Vec::new();
         let mut last: &[u8] = &[];
         for (key, value) in entries {
@@ -152,7 +155,7 @@ mod tests {
         handle
     }
 
-    fn table(compress: bool) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+    fn table(compress: bool) -> (Vec<u8>, Vec<Entry>) {
         let entry = |n: usize| (format!("a/long/name/{n:03}").into_bytes(), vec![n as u8; n]);
         let entries: Vec<_> = (0..40).map(entry).collect();
         let mut file = Vec::new();
