@@ -136,9 +136,9 @@ fn directories_that_are_no_model() {
     let work = work_with_model();
     for (name, parts) in [
         ("missing", &["missing does not exist", "config.json"][..]),
-        ("text.txt", &["text.txt", "not a directory", "config.json"]),
+        ("text.txt", &["text.txt", "not a model", "config.json"]),
         ("run", &["run is not a model", "run/model"]),
-        ("store", &["store/config.json", "no such file"]),
+        ("store", &["store is not a model but a store", "albert pretrain --data store"]),
     ] {
         for command in COMMANDS {
             let arguments = command.replace(" model", &format!(" {name}"));

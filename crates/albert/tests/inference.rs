@@ -134,7 +134,7 @@ fn a_model_kept_as_bytes_is_small_and_loads_again() {
     let model = Model::initialised(cpu.clone(), config.clone(), Start::new(Seed::new(4)));
     let (whole, small) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     checkpoint::save(&model, whole.path()).unwrap();
-    checkpoint::save_int8(&model, small.path()).unwrap();
+    checkpoint::save_as(&model, ALL, Precision::Int8, small.path()).unwrap();
     let size = |directory: &std::path::Path| {
         std::fs::metadata(directory.join(checkpoint::WEIGHTS_FILE)).unwrap().len() as f64
     };
@@ -168,7 +168,7 @@ fn bytes_without_scales_and_foreign_quantisations_are_refused() {
     let cpu = Cpu::detect().unwrap();
     let model = Model::initialised(cpu.clone(), config, Start::new(Seed::new(4)));
     let directory = tempfile::tempdir().unwrap();
-    checkpoint::save_int8(&model, directory.path()).unwrap();
+    checkpoint::save_as(&model, ALL, Precision::Int8, directory.path()).unwrap();
     let weights = directory.path().join(checkpoint::WEIGHTS_FILE);
     let mut bytes = std::fs::read(&weights).unwrap();
     let name = b"word_embeddings.weight.scale";

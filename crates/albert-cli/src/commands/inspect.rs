@@ -1,14 +1,17 @@
 //! `albert inspect`
 
+use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use albert::checkpoint::WEIGHTS_FILE;
+use albert::backend::Precision;
+use albert::checkpoint::{self, Inspection, WEIGHTS_FILE};
 use albert::config::{Family, ModelConfig};
 use albert::model::Layout;
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::convert::lacking;
 use crate::engine::warn;
 use crate::output::note;
 
@@ -16,14 +19,15 @@ use crate::output::note;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   albert inspect run/model
-  albert inspect run/model --tensors
+  albert inspect downloads/albert_base/model.ckpt-best --tensors
   albert inspect --preset base --json")]
 pub(crate) struct Arguments {
-    /// A directory with config.json, and model.safetensors if it has weights
-    #[arg(value_name = "DIR", required_unless_present = "preset")]
+    /// A directory with a config, and weights if it has any; a file of weights beside a config; or
+    /// the name of a TensorFlow checkpoint
+    #[arg(value_name = "PATH", required_unless_present = "preset")]
     model: Option<PathBuf>,
 
-    /// A preset instead of a directory
+    /// A preset instead of a model
     #[arg(long, value_name = "NAME", conflicts_with = "model")]
     preset: Option<String>,
 
@@ -38,68 +42,74 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let config = match (&self.model, &self.preset) {
-            (_, Some(name)) => ModelConfig::preset(name)?,
-            (Some(directory), None) => {
-                let parsed = ModelConfig::read_in(directory)?;
-                warn(&parsed.warnings);
-                check_weights(directory)?;
-                parsed.config
+        let inspection = match (&self.model, &self.preset) {
+            (_, Some(name)) => Inspection::of_config(ModelConfig::preset(name)?),
+            (Some(path), None) => {
+                let inspection = checkpoint::inspect(path)?;
+                warn(&inspection.warnings);
+                if inspection.format.is_some() {
+                    warn(&lacking(path, inspection.parts));
+                } else {
+                    note(format_args!("warning: {} has no {WEIGHTS_FILE}", path.display()));
+                }
+                inspection
             }
             (None, None) => unreachable!("clap requires one of the two"),
         };
-        let layout = Layout::new(&config);
         let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", to_json(&config, &layout))?;
+            writeln!(out, "{}", to_json(&inspection))?;
         } else {
-            write!(out, "{}", to_table(&config, &layout, self.tensors))?;
+            write!(out, "{}", to_table(&inspection, self.tensors))?;
         }
         Ok(())
     }
 }
 
-/// Reads the weights, if there are any, and says what is missing or not understood.
-fn check_weights(directory: &Path) -> Result<()> {
-    if !directory.join(WEIGHTS_FILE).exists() {
-        note(format_args!("warning: {} has no {WEIGHTS_FILE}", directory.display()));
-        return Ok(());
+/// What is stored; of a model without weights, what would be.
+fn tensors(inspection: &Inspection) -> Vec<Value> {
+    if inspection.format.is_some() {
+        let stored = inspection.tensors.iter();
+        return stored
+            .map(|tensor| {
+                json!({
+                    "name": tensor.name,
+                    "shape": tensor.shape,
+                    "dtype": tensor.dtype,
+                    "file": tensor.file,
+                })
+            })
+            .collect();
     }
-    let loaded = albert::checkpoint::load(directory, albert::backend::Cpu::detect()?)?;
-    let parts = loaded.parts;
-    for (present, part) in [
-        (parts.pooler, "pooler"),
-        (parts.masked_words, "masked-word head"),
-        (parts.sentence_order, "sentence-order head"),
-    ] {
-        if !present {
-            note(format_args!("warning: {} has no {part}", directory.display()));
-        }
-    }
-    // Those of the config were shown before.
-    warn(&loaded.warnings.iter().filter(|w| w.contains("tensor")).cloned().collect::<Vec<_>>());
-    Ok(())
+    let layout = Layout::new(&inspection.config);
+    let described = layout.parameters.iter();
+    described.map(|parameter| json!({"name": parameter.name(), "shape": parameter.shape})).collect()
 }
 
-fn to_json(config: &ModelConfig, layout: &Layout) -> serde_json::Value {
-    let tensors: Vec<_> = layout
-        .parameters
-        .iter()
-        .map(|p| json!({"name": p.name(), "shape": p.shape, "parameters": p.span.len}))
-        .collect();
+fn to_json(inspection: &Inspection) -> Value {
+    let config = &inspection.config;
     json!({
         "config": config.to_json(),
         "sharing": config.sharing.name(),
-        "parameters": layout.len,
-        "bytes": {"f32": 4 * layout.len, "bf16": 2 * layout.len, "int8": layout.len},
-        "tensors": tensors,
+        "format": inspection.format.map(checkpoint::Format::name),
+        "parameters": inspection.parameters(),
+        "bytes": {
+            "f32": inspection.bytes(Precision::F32),
+            "bf16": inspection.bytes(Precision::Bf16),
+            "int8": inspection.bytes(Precision::Int8),
+        },
+        "missing": inspection.missing,
+        "unexpected": inspection.unexpected,
+        "training": inspection.training,
+        "tensors": tensors(inspection),
     })
 }
 
-fn to_table(config: &ModelConfig, layout: &Layout, tensors: bool) -> String {
+fn to_table(inspection: &Inspection, tensors: bool) -> String {
+    let config = &inspection.config;
     let family = if config.family == Family::Albert { "ALBERT" } else { "BERT" };
-    let mebibytes = |bytes: usize| (bytes * layout.len) as f64 / (1 << 20) as f64;
-    let rows = [
+    let mebibytes = |precision| inspection.bytes(precision) as f64 / (1 << 20) as f64;
+    let mut rows = vec![
         ("model", format!("{family}, shares {}", config.sharing.name())),
         ("layers", layers(config)),
         ("hidden size", config.hidden_size.to_string()),
@@ -108,25 +118,68 @@ fn to_table(config: &ModelConfig, layout: &Layout, tensors: bool) -> String {
         ("feed-forward", format!("{}, {}", config.intermediate_size, config.hidden_act.name())),
         ("vocabulary", config.vocab_size.to_string()),
         ("positions", config.max_position_embeddings.to_string()),
-        ("parameters", format!("{} (each counted once)", layout.len)),
+        ("parameters", format!("{} (each counted once)", inspection.parameters())),
         (
             "memory",
             format!(
                 "{:.1} MiB in f32, {:.1} in bf16, {:.1} in int8",
-                mebibytes(4),
-                mebibytes(2),
-                mebibytes(1)
+                mebibytes(Precision::F32),
+                mebibytes(Precision::Bf16),
+                mebibytes(Precision::Int8)
             ),
         ),
     ];
+    if let Some(format) = inspection.format {
+        rows.push(("stored", stored(inspection, format)));
+    }
+    for (name, names) in [
+        ("missing", &inspection.missing),
+        ("unexpected", &inspection.unexpected),
+        ("training only", &inspection.training),
+    ] {
+        if !names.is_empty() {
+            rows.push((name, shortened(names)));
+        }
+    }
     let mut table: String =
         rows.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect();
     if tensors {
-        for parameter in &layout.parameters {
-            table += &format!("{:<72}{:?}\n", parameter.name(), parameter.shape);
-        }
+        table += &tensor_lines(inspection);
     }
     table
+}
+
+/// The format, the number of tensors, and the types of their elements.
+fn stored(inspection: &Inspection, format: checkpoint::Format) -> String {
+    let mut types: Vec<&str> = inspection.tensors.iter().map(|tensor| tensor.dtype).collect();
+    types.sort_unstable();
+    types.dedup();
+    let count = inspection.tensors.len();
+    format!("{}, {count} tensors of {}", format.name(), types.join(", "))
+}
+
+/// The first few of many names.
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let more = match names.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more (--json lists all)"),
+    };
+    names[..names.len().min(SHOWN)].join(", ") + &more
+}
+
+fn tensor_lines(inspection: &Inspection) -> String {
+    let mut lines = String::new();
+    for tensor in tensors(inspection) {
+        let (name, shape) = (tensor["name"].as_str().unwrap_or_default(), &tensor["shape"]);
+        let dtype = tensor["dtype"].as_str().unwrap_or_default();
+        let sizes: Vec<String> =
+            shape.as_array().into_iter().flatten().map(Value::to_string).collect();
+        let shape = format!("[{}]", sizes.join(", "));
+        let line = format!("{name:<72}{shape:<16}{dtype}");
+        writeln!(lines, "{}", line.trim_end()).expect("a string takes all");
+    }
+    lines
 }
 
 fn layers(config: &ModelConfig) -> String {

@@ -3,70 +3,87 @@
 //! takes about a quarter of the room. Only the layers' matrices are multiplied as bytes.
 
 use std::borrow::Cow;
-use std::io::Write as _;
-use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 
-use super::{CONFIG_FILE, Tensors, WEIGHTS_FILE, Written, bytes_of, write};
+use super::tensors::{Number, Tensor, Tensors};
+use super::write::{Written, bytes_of};
 use crate::backend::{Linear, Span};
-use crate::config::json::{QUANTIZATION_KEY, QUANTIZATION_METHOD};
 use crate::error::Result;
-use crate::files;
-use crate::model::{Int8Rows, Layout, Model, Parameter};
+use crate::model::{Int8Rows, Layout, Parameter};
 
 /// What is added to the name of a tensor of bytes for that of its scales.
 pub(super) const SCALE: &str = ".scale";
 
-impl Tensors<'_> {
+impl Tensors {
     /// Whether `parameter` is kept as bytes.
     pub(super) fn is_int8(&self, parameter: &Parameter) -> bool {
-        self.find(parameter.name()).is_some_and(|view| view.dtype() == Dtype::I8)
+        self.find(parameter.name()).is_some_and(|tensor| tensor.number == Number::I8)
     }
 
     /// The bytes of `parameter` and the scales of its rows, if it is kept so.
     pub(super) fn int8(&self, parameter: &Parameter) -> Result<Option<Int8Rows>> {
         let name = parameter.name();
-        let Some(view) = self.find(name).filter(|view| view.dtype() == Dtype::I8) else {
+        let Some(tensor) = self.find(name).filter(|tensor| tensor.number == Number::I8) else {
             return Ok(None);
         };
-        self.check_shape(name, &view, &parameter.shape)?;
-        let rows = self.int8_rows(name, &view)?;
+        self.check_shape(name, tensor, &parameter.shape)?;
+        let rows = self.int8_rows(name, tensor)?;
         for repeated in &parameter.names[1..] {
             let other = self.find(repeated);
-            let other =
-                other.ok_or_else(|| self.error(format!("tensor {repeated:?} is missing")))?;
-            if self.int8_rows(repeated, &other)? != rows {
-                return Err(self.error(format!(
-                    "tensor {repeated:?} differs from {name:?}, although config.json says that \
+            let other = other.ok_or_else(|| self.missing(repeated))?;
+            self.check_shape(repeated, other, &parameter.shape)?;
+            if self.int8_rows(repeated, other)? != rows {
+                return Err(self.error_in(
+                    other,
+                    format_args!(
+                        "tensor {repeated:?} differs from {name:?}, although config.json says that \
                      they are shared"
-                )));
+                    ),
+                ));
             }
         }
         Ok(Some(rows))
     }
 
-    fn int8_rows(&self, name: &str, view: &TensorView<'_>) -> Result<Int8Rows> {
+    fn int8_rows(&self, name: &str, tensor: &Tensor) -> Result<Int8Rows> {
         let scale_name = format!("{name}{SCALE}");
         let scales = self.find(&scale_name).ok_or_else(|| {
-            self.error(format!(
+            let message = format_args!(
                 "tensor {name:?} is of type I8, and {scale_name:?}, what its bytes stand for, is \
                  missing"
-            ))
+            );
+            self.error_in(tensor, message)
         })?;
-        let rows = view.shape()[0];
-        let scales = self.values(&scale_name, &scales, &[rows])?;
-        Ok((view.data().iter().map(|byte| byte.cast_signed()).collect(), scales))
+        let (&[rows, ..], None) = (&tensor.shape[..], &tensor.strides) else {
+            let message = format_args!("tensor {name:?} is of type I8 and no matrix of rows");
+            return Err(self.error_in(tensor, message));
+        };
+        if scales.number == Number::I8 {
+            let message = format_args!("tensor {scale_name:?} is of type I8; expected F32");
+            return Err(self.error_in(scales, message));
+        }
+        let scales = self.values(&scale_name, scales, &[rows])?;
+        Ok((self.bytes(tensor).iter().map(|byte| byte.cast_signed()).collect(), scales))
     }
 
     /// The numbers that bytes stand for.
-    pub(super) fn dequantised(&self, name: &str, view: &TensorView<'_>) -> Result<Vec<f32>> {
-        let (bytes, scales) = self.int8_rows(name, view)?;
+    pub(super) fn dequantised(&self, name: &str, tensor: &Tensor) -> Result<Vec<f32>> {
+        let (bytes, scales) = self.int8_rows(name, tensor)?;
         let columns = (bytes.len() / scales.len().max(1)).max(1);
         let row = |(row, &scale): (&[i8], &f32)| {
             row.iter().map(|&byte| f32::from(byte) * scale).collect::<Vec<_>>()
         };
         Ok(bytes.chunks(columns).zip(&scales).flat_map(row).collect())
+    }
+}
+
+/// Whether a parameter is one that is kept as bytes.
+pub(super) fn kept_as_bytes(layout: &Layout) -> impl Fn(&Parameter) -> bool {
+    let spans = spans(layout);
+    move |parameter| {
+        let offset = parameter.span.offset;
+        spans.iter().any(|span| span.range().contains(&offset))
     }
 }
 
@@ -81,53 +98,13 @@ fn spans(layout: &Layout) -> Vec<Span> {
     weights.chain([layout.embeddings.word]).collect()
 }
 
-/// Writes `config.json` and `model.safetensors` into `directory`, which must exist, with the big
-/// matrices rounded to bytes.
-///
-/// # Errors
-/// A failed write.
-pub fn save_int8(model: &Model, directory: &Path) -> Result<()> {
-    let layout = model.layout();
-    let values = model.all_parameters();
-    let spans = spans(layout);
-    let is_int8 = |parameter: &Parameter| {
-        let offset = parameter.span.offset;
-        spans.iter().any(|span| span.range().contains(&offset))
-    };
-    let mut tensors: Vec<Written<'_>> = Vec::new();
-    for parameter in &layout.parameters {
-        let (numbers, shape) = (&values[parameter.span.range()], &parameter.shape);
-        if !is_int8(parameter) {
-            let tensor = |name: &String| Written {
-                name: name.clone(),
-                dtype: Dtype::F32,
-                shape: shape.clone(),
-                bytes: bytes_of(numbers),
-            };
-            tensors.extend(parameter.names.iter().map(tensor));
-            continue;
-        }
-        let (bytes, scales) = albert_kernels::quantise_weights(numbers, shape[1]);
-        let bytes: Vec<u8> = bytes.into_iter().map(i8::cast_unsigned).collect();
-        let scales = bytes_of(&scales).into_owned();
-        for name in &parameter.names {
-            tensors.push(Written {
-                name: name.clone(),
-                dtype: Dtype::I8,
-                shape: shape.clone(),
-                bytes: Cow::Owned(bytes.clone()),
-            });
-            tensors.push(Written {
-                name: format!("{name}{SCALE}"),
-                dtype: Dtype::F32,
-                shape: vec![shape[0]],
-                bytes: Cow::Owned(scales.clone()),
-            });
-        }
-    }
-    let mut config = model.config().to_json();
-    config[QUANTIZATION_KEY] = serde_json::json!({"quant_method": QUANTIZATION_METHOD});
-    let text = format!("{config:#}\n");
-    files::write_atomically(&directory.join(CONFIG_FILE), |file| file.write_all(text.as_bytes()))?;
-    write(&tensors, &directory.join(WEIGHTS_FILE))
+/// A matrix as bytes and the scales of its rows, under each of its names.
+pub(super) fn rounded(parameter: &Parameter, numbers: &[f32]) -> Vec<Written<'static>> {
+    let shape = &parameter.shape;
+    let (bytes, scales) = albert_kernels::quantise_weights(numbers, shape[1]);
+    let bytes = Cow::Owned(bytes.into_iter().map(i8::cast_unsigned).collect());
+    let scales = Cow::Owned(bytes_of(&scales).into_owned());
+    let mut written = Written::each(&parameter.names, "", Dtype::I8, shape, &bytes);
+    written.extend(Written::each(&parameter.names, SCALE, Dtype::F32, &shape[..1], &scales));
+    written
 }

@@ -24,26 +24,26 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Reads the model and the tokenizer in `directory`, to compute in `precision`; if `None`, in
+    /// Reads the model at `path` and the tokenizer beside it, to compute in `precision`; if `None`, in
     /// that of its file if its weights are bytes, else in the best of this processor. Also gives a
     /// sentence per key or tensor of its files that was not understood.
     ///
     /// # Errors
     /// As [`checkpoint::load_for_inference`] and [`Tokenizer::load`]; a tokenizer with more ids than the model.
     pub fn load(
-        directory: &Path,
+        path: &Path,
         backend: &Cpu,
         precision: Option<Precision>,
     ) -> Result<(Self, Vec<String>)> {
         let LoadedForInference { model, warnings } =
-            checkpoint::load_for_inference(directory, backend, precision)?;
-        let tokenizer = Tokenizer::load(directory)?;
+            checkpoint::load_for_inference(path, backend, precision)?;
+        let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
         let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
         if ids > vocab_size {
             return Err(Error::input(format!(
                 "{}: the tokenizer has {ids} ids, and the model a vocabulary of {vocab_size}: \
                  they do not belong together",
-                directory.display()
+                path.display()
             )));
         }
         Ok((Self { model, tokenizer, idle: Mutex::default() }, warnings))

@@ -27,7 +27,7 @@ impl Tokenizer {
     /// Reads the tokenizer of a directory, or one file of it.
     ///
     /// In a directory the first of `spiece.model`, `tokenizer.json` and `vocab.txt` that exists
-    /// is read, with the names of special tokens and the settings of lower-casing from
+    /// is read, else the only file that ends in `.model`, with the names of special tokens and the settings of lower-casing from
     /// `tokenizer_config.json` and `special_tokens_map.json` if they are there. A file is read by
     /// its extension.
     ///
@@ -56,9 +56,30 @@ fn find(directory: &Path) -> Result<std::path::PathBuf> {
     if !directory.exists() {
         return Err(Error::format(directory, "there is no such file or directory"));
     }
-    FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-        Error::format(directory, format!("no tokenizer here: none of {} exists", FILES.join(", ")))
-    })
+    let usual = FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file());
+    if let Some(path) = usual {
+        return Ok(path);
+    }
+    // The original releases call theirs `30k-clean.model`.
+    let failed = |error| Error::io("reading", directory, error);
+    let mut models = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "model") && path.is_file() {
+            models.push(path);
+        }
+    }
+    match &mut models[..] {
+        [only] => Ok(std::mem::take(only)),
+        [] => Err(Error::format(
+            directory,
+            format!("no tokenizer here: none of {} exists", FILES.join(", ")),
+        )),
+        several => Err(Error::format(
+            directory,
+            format!("{} files end in .model; name one spiece.model", several.len()),
+        )),
+    }
 }
 
 fn load_sentencepiece(path: &Path, settings: &Settings) -> Result<Tokenizer> {

@@ -1,0 +1,125 @@
+//! What is on disk, looked at without making a model of it: every tensor as it is stored, and what is
+//! missing, not understood or wrong.
+
+use std::path::{Path, PathBuf};
+
+use super::int8::kept_as_bytes;
+use super::source::{Format, Source};
+use super::{Parts, present_parts};
+use crate::backend::Precision;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::model::{Layout, Parameter};
+
+/// A tensor as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTensor {
+    /// The name that it has here: Hugging Face's, if it is known.
+    pub name: String,
+    /// Row-major, outputs before inputs.
+    pub shape: Vec<usize>,
+    /// The type of its elements, as safetensors calls it.
+    pub dtype: &'static str,
+    /// Which file it is in.
+    pub file: PathBuf,
+}
+
+/// A model on disk.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The description.
+    pub config: ModelConfig,
+    /// The format of its weights; `None` if there are none.
+    pub format: Option<Format>,
+    /// Everything that is stored, by name.
+    pub tensors: Vec<StoredTensor>,
+    /// The parts that are whole.
+    pub parts: Parts,
+    /// The names of parameters that are not there.
+    pub missing: Vec<String>,
+    /// The names of tensors that belong to no part of the model.
+    pub unexpected: Vec<String>,
+    /// The names of what only served training.
+    pub training: Vec<String>,
+    /// One sentence per key of the config that was not understood.
+    pub warnings: Vec<String>,
+}
+
+/// Looks at the model at `path`, which may be all that [`super::load`] takes, and reads all of its
+/// numbers once.
+///
+/// # Errors
+/// As [`super::load`], except that the weights may be missing.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    let source = Source::find(path)?;
+    let parsed = source.config()?;
+    let mut inspection = Inspection::of_config(parsed.config);
+    inspection.warnings = parsed.warnings;
+    if !source.main_file().exists() {
+        return Ok(inspection);
+    }
+    let layout = Layout::new(&inspection.config);
+    let tensors = source.open(inspection.config.family)?;
+    tensors.check_size(&layout)?;
+    for parameter in &layout.parameters {
+        tensors.read(parameter)?;
+    }
+    let absent = tensors.absent(&layout);
+    inspection.parts = present_parts(&tensors, &layout, &absent)?;
+    inspection.missing = absent.iter().map(|parameter| parameter.name().to_owned()).collect();
+    inspection.unexpected = tensors.unexpected(inspection.config.family, &layout)?;
+    inspection.format = Some(source.format());
+    let stored = tensors.named.iter().map(|(name, tensor)| StoredTensor {
+        name: name.clone(),
+        shape: tensor.shape.clone(),
+        dtype: tensor.number.name(),
+        file: tensors.files[tensor.file].path.clone(),
+    });
+    inspection.tensors = stored.collect();
+    inspection.training = tensors.skipped;
+    Ok(inspection)
+}
+
+impl Inspection {
+    /// What there is to say of a model that is not on disk.
+    #[must_use]
+    pub fn of_config(config: ModelConfig) -> Self {
+        Self {
+            config,
+            format: None,
+            tensors: Vec::new(),
+            parts: Parts { pooler: false, masked_words: false, sentence_order: false },
+            missing: Vec::new(),
+            unexpected: Vec::new(),
+            training: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The parameters, each counted once, that are not missing: all of the config without weights.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.sum(&Layout::new(&self.config), |parameter| parameter.span.len)
+    }
+
+    /// Bytes of these parameters in `precision`, as this program keeps them: in int8 the matrices
+    /// are bytes with a scale for each row, and the rest is `f32`.
+    #[must_use]
+    pub fn bytes(&self, precision: Precision) -> usize {
+        let layout = Layout::new(&self.config);
+        let is_matrix = kept_as_bytes(&layout);
+        self.sum(&layout, |parameter| match precision {
+            Precision::F32 => 4 * parameter.span.len,
+            Precision::Bf16 => 2 * parameter.span.len,
+            Precision::Int8 if is_matrix(parameter) => parameter.span.len + 4 * parameter.shape[0],
+            Precision::Int8 => 4 * parameter.span.len,
+        })
+    }
+
+    fn sum(&self, layout: &Layout, of: impl Fn(&Parameter) -> usize) -> usize {
+        let is_there = |parameter: &&Parameter| {
+            !self.missing.iter().any(|missing| missing == parameter.name())
+        };
+        layout.parameters.iter().filter(is_there).map(of).sum()
+    }
+}
