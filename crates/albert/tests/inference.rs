@@ -97,6 +97,31 @@ fn shared_layers() {
     check(&ModelConfig { hidden_act: Activation::Gelu, num_hidden_layers: 2, ..odd() });
 }
 
+/// What an earlier batch left in the working memory does not show in a later one.
+#[test]
+fn memory_that_was_used_before() {
+    // Rows that take half a cache line in bf16.
+    let config = ModelConfig { embedding_size: 10, ..odd() };
+    for isa in Isa::available() {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let model = inference(isa, &config, precision);
+            let mut space = InferenceSpace::default();
+            for len in [40, 1, 3, 9, 2, 5, 30, 4] {
+                let ids: Vec<u32> = (0..len).map(|i| (i * 31 + len) % 71).collect();
+                let mut batch = Batch::new();
+                batch.push(&config, &ids, &vec![0; ids.len()]).unwrap();
+                let fresh = model.forward(&batch, &mut InferenceSpace::default());
+                assert!(
+                    model.forward(&batch, &mut space) == fresh,
+                    "{len} tokens in {} on {}",
+                    precision.name(),
+                    isa.name()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn groups_and_partly_shared_layers() {
     check(&ModelConfig { num_hidden_groups: 3, inner_group_num: 2, ..odd() });

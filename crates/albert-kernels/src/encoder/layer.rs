@@ -260,6 +260,13 @@ impl Member<'_> {
         let (words, scales) = (self.local().left, self.local().left_scales);
         let left = Left { words, stride: words_padded(precision, cols), scales };
         let target = Target { words, stride: left.stride, precision, scales };
+        if cfg!(debug_assertions) {
+            // What is not written now is what another conversion left.
+            for word in 0..rows * left.stride {
+                // SAFETY: `left` has room for a tile.
+                unsafe { *words.add(word) = u32::MAX };
+            }
+        }
         self.isa.run(Convert { x, stride, rows, cols, target });
         left
     }

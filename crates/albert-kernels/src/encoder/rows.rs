@@ -232,7 +232,7 @@ fn all<S: Words>(s: S, sums: [S::F; 4]) -> S::F {
     s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]))
 }
 
-/// Rounds rows of `f32` to the numbers of a product.
+/// Rounds rows of `f32` to the numbers of a product, and fills the rows of the target with zeros.
 pub(super) struct Convert {
     /// Rows of `cols` numbers, `stride` apart.
     pub(super) x: *const f32,
@@ -252,6 +252,9 @@ impl Kernel for Convert {
                 let x = std::slice::from_raw_parts(self.x.add(row * self.stride), self.cols);
                 let out = self.target.words.add(row * self.target.stride);
                 let scale = convert_row(s, self.target.precision, x, out);
+                // What was there before may be read as numbers that are none.
+                let used = self.cols / self.target.precision.per_word();
+                out.add(used).write_bytes(0, self.target.stride - used);
                 if self.target.precision == Precision::Int8 {
                     *self.target.scales.add(row) = scale;
                 }
