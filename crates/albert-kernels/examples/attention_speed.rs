@@ -7,9 +7,7 @@
 //!
 //! The arguments are sequences x tokens, and how many runs the best is taken of.
 
-use albert_kernels::{
-    Attention, AttentionDropout, Isa, Operand, Precision, attention, attention_backward,
-};
+use albert_kernels::{Attention, Dropout, Isa, Operand, Precision, attention, attention_backward};
 use std::time::Instant;
 
 const HEADS: usize = 12;
@@ -28,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let starts: Vec<usize> = (0..=sequences).map(|i| i * tokens).collect();
     for rate in [0.0, 0.1] {
         for precision in [Precision::F32, Precision::Bf16] {
-            let dropout = Some(AttentionDropout { seed: 1, rate });
+            let dropout = Some(Dropout { seed: 1, rate });
             let attention =
                 Attention { sequence_starts: &starts, heads: HEADS, head_size: HEAD_SIZE, dropout };
             let [forward, backward] = best(isa, precision, &attention, runs);

@@ -31,7 +31,7 @@ mod simd;
 mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, activate_in_place};
-pub use attention::{Attention, AttentionDropout, attention, attention_backward};
+pub use attention::{Attention, attention, attention_backward};
 pub use dropout::{Dropout, attention_dropout_index, dropout, dropout_keep};
 pub use elementwise::{fill, scale, sum_of_squares};
 pub use embedding::{

@@ -21,12 +21,6 @@ use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::operand::Operand;
 use crate::product::{Precision, Weights};
-use std::ops::Range;
-
-/// Part `i` of `count` nearly equal parts of `0..len`.
-fn share(len: usize, count: usize, i: usize) -> Range<usize> {
-    len * i / count..len * (i + 1) / count
-}
 
 /// The weights of a linear map, packed for the forward pass and for the gradient of its input.
 pub struct LinearWeights {

@@ -21,6 +21,11 @@ pub(crate) fn piece(index: usize, size: usize, len: usize) -> Range<usize> {
     index * size..len.min((index + 1) * size)
 }
 
+/// Part `index` of `count` nearly equal parts of `0..len`.
+pub(crate) fn share(len: usize, index: usize, count: usize) -> Range<usize> {
+    len * index / count..len * (index + 1) / count
+}
+
 /// A slice that several tasks write at once, each its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<T> {

@@ -111,7 +111,7 @@ fn attention_shared() {
     check(&config().with_sharing(Sharing::Attention).unwrap());
 }
 
-/// In bf16 every gradient is within a hundredth of that in `f64`.
+/// In bf16 every gradient is within two hundredths of that in `f64`; 9.1e-3 is the largest seen.
 #[test]
 fn bf16_gradients() {
     let config = config();
@@ -121,6 +121,8 @@ fn bf16_gradients() {
         let (losses, g) = losses_and_gradients(backend, &config);
         assert_close("masked", &[losses.masked.sum], &[expected.masked.sum], 1e-3);
         assert_close("sentence", &[losses.sentence.sum], &[expected.sentence.sum], 1e-3);
+        // A precision that is not used would be as exact as f32.
+        assert!(common::relative_error(&g, &expected_g) > 1e-4, "{}", isa.name());
         for parameter in &albert::model::Layout::new(&config).parameters {
             let range = parameter.span.range();
             let name = format!("{} in bf16 on {}", parameter.name(), isa.name());

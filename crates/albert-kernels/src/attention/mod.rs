@@ -20,7 +20,7 @@ pub use forward::attention;
 pub(crate) use head::Head;
 pub(crate) use pack::{Source, Target};
 
-use crate::dropout::Mask;
+use crate::dropout::{Dropout, Mask};
 use crate::operand::{Operand, SharedOperand};
 use crate::product::Precision;
 use head::HeadDropout;
@@ -37,17 +37,9 @@ pub struct Attention<'a> {
     pub heads: usize,
     /// Numbers in a head; `H` is `heads * head_size`.
     pub head_size: usize,
-    /// Dropout of the probabilities, in training.
-    pub dropout: Option<AttentionDropout>,
-}
-
-/// Dropout of attention probabilities: that of `dropout_keep` at `attention_dropout_index`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionDropout {
-    /// The seed of this application of the layer.
-    pub seed: u64,
-    /// The share of probabilities that are dropped.
-    pub rate: f32,
+    /// Dropout of the probabilities, in training: that of `dropout_keep` at
+    /// `attention_dropout_index`.
+    pub dropout: Option<Dropout>,
 }
 
 impl Attention<'_> {
@@ -115,7 +107,7 @@ impl Attention<'_> {
 
     /// Which probabilities of a head are dropped, if any are.
     fn head_dropout(&self, head: usize) -> Option<HeadDropout> {
-        let AttentionDropout { seed, rate } = self.dropout.filter(|dropout| dropout.rate > 0.0)?;
+        let Dropout { seed, rate } = self.dropout.filter(|dropout| dropout.rate > 0.0)?;
         Some(HeadDropout { mask: Mask::new(rate), seed, head, tokens: self.tokens() })
     }
 }
@@ -155,7 +147,7 @@ mod tests {
             println!("skipped: this processor has no AVX-512 with BF16 beside the tiles");
             return;
         };
-        let dropout = Some(AttentionDropout { seed: 3, rate: 0.1 });
+        let dropout = Some(Dropout { seed: 3, rate: 0.1 });
         for (sequence_starts, heads, head_size) in
             [(&[0, 5, 75][..], 2, 13), (&[0, 33], 1, 48), (&[0, 1, 130], 1, 64)]
         {

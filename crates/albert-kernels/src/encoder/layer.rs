@@ -1,13 +1,14 @@
 //! What each thread of the team does: its part of every product of every layer.
 
 use super::memory::{LocalPointers, Pointers};
-use super::plan::{RowTile, part, pieces, strips_at_once};
+use super::plan::{RowTile, pieces, strips_at_once};
 use super::rows::{Accumulate, Activated, Convert, ResidualNorm, Sums, Target};
 use super::team::Team;
 use super::{AttentionWeights, Encoder, FeedForwardWeights, Norm, PackedLinear, chunk};
 use crate::activation::Activation;
 use crate::attention::{Head, Source, Target as ContextTarget};
 use crate::isa::Isa;
+use crate::parallel::share;
 use crate::product::{Precision, RowScale, STRIP, Weights, words_padded};
 use std::ops::Range;
 
@@ -55,7 +56,7 @@ impl Member<'_> {
         // SAFETY: all of it: rows `own` are this member's alone, and what the team shares is
         // written in parts and read after a barrier.
         unsafe {
-            let own = part(tokens, self.index, members);
+            let own = share(tokens, self.index, members);
             self.input(own.clone());
             if self.tile.splits_columns(tokens, members) {
                 self.run_columns(tokens, own);
@@ -104,7 +105,7 @@ impl Member<'_> {
     /// As for `run`.
     unsafe fn run_columns(&self, tokens: usize, own: Range<usize>) {
         let (encoder, members, stride) = (self.encoder, self.team.members(), self.encoder.stride());
-        let columns = |map: &PackedLinear| part(map.whole().strips(), self.index, members);
+        let columns = |map: &PackedLinear| share(map.whole().strips(), self.index, members);
         let sums = self.pointers.sums;
         let own_sums = sums.wrapping_add(own.start * stride);
         // SAFETY: columns are this member's; rows are, between the barriers around each norm.

@@ -1,6 +1,7 @@
 //! How work is cut: rows and strips of columns that go through a product together.
 
 use crate::isa::Isa;
+use crate::parallel::share;
 use crate::product::{STRIP, Weights};
 use std::ops::Range;
 
@@ -47,16 +48,11 @@ impl RowTile {
     }
 }
 
-/// Part `index` of `count` of `0..len`.
-pub(super) fn part(len: usize, index: usize, count: usize) -> Range<usize> {
-    len * index / count..len * (index + 1) / count
-}
-
 /// A range cut into parts of at most `size`, as even as possible.
 pub(super) fn pieces(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let count = range.len().div_ceil(size);
     (0..count).map(move |i| {
-        let piece = part(range.len(), i, count);
+        let piece = share(range.len(), i, count);
         range.start + piece.start..range.start + piece.end
     })
 }

@@ -1,9 +1,8 @@
 //! The gradient of the weights and the bias: a product along the tokens.
 
-use super::share;
 use crate::isa::{Isa, Kernel};
 use crate::operand::Operand;
-use crate::parallel::{self, Shared};
+use crate::parallel::{self, Shared, share};
 use crate::product::{AcrossRows, PackColumns, PackStrip, Product, STRIP, depth_pieces};
 use crate::scratch::scratch;
 use crate::simd::{Words, zip};
@@ -57,7 +56,7 @@ pub fn linear_backward_params(
     let groups = outputs.div_ceil(STRIP);
     let blocks = outputs.div_ceil(OUTPUTS).next_multiple_of(2).min(groups);
     parallel::for_each(blocks, heavy, |i| {
-        let groups = share(groups, blocks, i);
+        let groups = share(groups, i, blocks);
         // SAFETY: each task has outputs of its own; the gradients are borrowed until the end.
         unsafe { gradient.block(isa, groups.start * STRIP..outputs.min(groups.end * STRIP)) };
     });

@@ -1,10 +1,9 @@
 //! Activations times packed weights, and what is done to the sums while they are in the cache.
 
-use super::share;
 use crate::activation::{self, Activation, for_kind};
 use crate::isa::{Isa, Kernel};
 use crate::operand::{Operand, SharedOperand, load_row};
-use crate::parallel::{self, Shared};
+use crate::parallel::{self, Shared, share};
 use crate::product::{Precision, STRIP, Weights, depth_pieces};
 use crate::scratch::scratch;
 use crate::simd::{Words, map, zip};
@@ -87,8 +86,8 @@ pub(super) fn multiply(
     let blocks = Blocks::new(rows, weights.strips());
     let heavy = rows * width * x.width() > 1 << 18;
     parallel::for_each(blocks.rows * blocks.columns, heavy, |task| {
-        let rows = share(rows, blocks.rows, task / blocks.columns);
-        let strips = share(weights.strips(), blocks.columns, task % blocks.columns);
+        let rows = share(rows, task / blocks.columns, blocks.rows);
+        let strips = share(weights.strips(), task % blocks.columns, blocks.columns);
         // SAFETY: each task has rows and columns of its own of everything that is written, and
         // whatever is written is borrowed until the end.
         unsafe { block(isa, weights, x, rows, strips, &finish) };

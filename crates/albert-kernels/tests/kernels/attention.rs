@@ -2,7 +2,7 @@
 
 use crate::compare::{assert_close, assert_same_on_any_threads, numbers};
 use albert_kernels::{
-    Attention, AttentionDropout, Isa, Operand, Precision, attention, attention_backward,
+    Attention, Dropout, Isa, Operand, Precision, attention, attention_backward,
     attention_dropout_index, dropout_keep,
 };
 
@@ -176,7 +176,7 @@ fn check(isa: Isa, precision: Precision, shape: &Attention<'_>) {
     }
 }
 
-fn check_all(dropout: Option<AttentionDropout>) {
+fn check_all(dropout: Option<Dropout>) {
     for precision in [Precision::F32, Precision::Bf16] {
         for isa in Isa::available() {
             for (sequence_starts, heads, head_size) in CASES {
@@ -193,7 +193,7 @@ fn values_and_gradients() {
 
 #[test]
 fn values_and_gradients_with_dropout() {
-    check_all(Some(AttentionDropout { seed: 77, rate: 0.2 }));
+    check_all(Some(Dropout { seed: 77, rate: 0.2 }));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_sequence_does_not_see_its_neighbours() {
 fn the_bits_do_not_depend_on_threads() {
     let (tokens, h) = (150, 96);
     let (qkv, d_context) = (numbers(tokens * 3 * h, 1), numbers(tokens * h, 2));
-    let dropout = Some(AttentionDropout { seed: 7, rate: 0.1 });
+    let dropout = Some(Dropout { seed: 7, rate: 0.1 });
     let shape = Attention { sequence_starts: &[0, 70, 71, 150], heads: 3, head_size: 32, dropout };
     for precision in [Precision::F32, Precision::Bf16] {
         for isa in Isa::available() {

@@ -163,12 +163,11 @@ fn token_ids(tokens: Tokens<'_>) -> kernels::TokenIds<'_> {
 }
 
 fn attention_shape<'a>(shape: &Attention, starts: &'a [usize]) -> kernels::Attention<'a> {
-    let Dropout { rate, seed } = shape.dropout;
     kernels::Attention {
         sequence_starts: starts,
         heads: shape.heads,
         head_size: shape.hidden / shape.heads,
-        dropout: (rate > 0.0).then_some(kernels::AttentionDropout { seed, rate }),
+        dropout: kernel_dropout(shape.dropout),
     }
 }
 
