@@ -82,7 +82,7 @@ fn report(
     batches: &[Batch],
     truth: &[Vec<f64>],
 ) -> albert::Result<()> {
-    let parts = Parts { pooler: false, masked_words: false, sentence_order: false };
+    let parts = Parts::default();
     let hidden = model.config().hidden_size;
     let model = InferenceModel::new(cpu, model.config().clone(), precision, parts, model)?;
     let mut space = InferenceSpace::default();

@@ -27,7 +27,8 @@ pub use source::Format;
 pub use write::{save, save_as, write_tensors, write_weights};
 
 use crate::backend::{Cpu, Precision, Span};
-use crate::config::{Family, ModelConfig};
+use crate::config::json::ParsedConfig;
+use crate::config::{Family, Head, ModelConfig, Problem};
 use crate::error::Result;
 use crate::model::{
     InferenceModel, Int8Rows, Layout, Model, Parameter, Start, Weights, append_initial,
@@ -70,12 +71,37 @@ pub fn directory_of(path: &Path) -> Result<PathBuf> {
 /// Names the file, and the key or tensor, that is missing or wrong. Only the pooler and the two
 /// pre-training heads may be missing.
 pub fn load(path: &Path, backend: Cpu) -> Result<Loaded> {
-    let source = Source::find(path)?;
-    let parsed = source.config()?;
-    let tensors = source.open(parsed.config.family)?;
-    let mut loaded = load_tensors(&tensors, parsed.config, backend)?;
-    loaded.warnings.splice(0..0, parsed.warnings);
+    let opened = Opened::new(&Source::find(path)?)?;
+    let mut loaded = load_tensors(&opened.tensors, opened.config, backend)?;
+    loaded.warnings.splice(0..0, opened.warnings);
     Ok(loaded)
+}
+
+/// The files of a model, opened and looked at.
+struct Opened {
+    config: ModelConfig,
+    tensors: Tensors,
+    /// A sentence for what is odd about the config.
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    fn new(source: &Source) -> Result<Self> {
+        let ParsedConfig { mut config, mut warnings } = source.config()?;
+        let tensors = source.open(config.family)?;
+        if config.head.is_none()
+            && let Some((head, name)) = tensors.head(config.hidden_size)
+        {
+            warnings.push(format!(
+                "{}: does not say what tensor {name:?} is for (\"architectures\"): it is taken as \
+                 the head of {}",
+                source.config.display(),
+                head.name()
+            ));
+            config.head = Some(head);
+        }
+        Ok(Self { config, tensors, warnings })
+    }
 }
 
 /// Reads the weights of the model that `config` describes from one file.
@@ -123,21 +149,18 @@ pub fn load_for_inference(
     backend: &Cpu,
     precision: Option<Precision>,
 ) -> Result<LoadedForInference> {
-    let source = Source::find(path)?;
-    let parsed = source.config()?;
-    let tensors = source.open(parsed.config.family)?;
-    let layout = Layout::new(&parsed.config);
+    let Opened { config, tensors, mut warnings } = Opened::new(&Source::find(path)?)?;
+    let layout = Layout::new(&config);
     tensors.check_size(&layout)?;
     let parts = present_parts(&tensors, &layout, &tensors.absent(&layout))?;
-    let mut warnings = parsed.warnings;
-    warnings.extend(tensors.warnings(parsed.config.family, &layout)?);
+    warnings.extend(tensors.warnings(config.family, &layout)?);
     let weights = FileWeights { tensors: &tensors, layout: &layout };
     let is_int8 = weights
         .parameters(layout.attention[0].qkv.weight)
         .all(|parameter| tensors.is_int8(parameter));
     let own = if is_int8 { Precision::Int8 } else { backend.best_precision() };
     let precision = precision.unwrap_or(own);
-    let model = InferenceModel::new(backend, parsed.config, precision, parts, &weights)?;
+    let model = InferenceModel::new(backend, config, precision, parts, &weights)?;
     Ok(LoadedForInference { model, warnings })
 }
 
@@ -178,10 +201,11 @@ impl Weights for FileWeights<'_> {
 
 /// Where the parts that a checkpoint may lack begin and end, in the order of [`Parts`]; they are the
 /// last of the layout.
-fn part_ranges(layout: &Layout) -> [Range<usize>; 3] {
+fn part_ranges(layout: &Layout) -> [Range<usize>; 4] {
     let starts = [&layout.pooler, &layout.transform, &layout.sentence];
     let [pooler, masked_words, sentence] = starts.map(|first| first.weight.offset);
-    [pooler..masked_words, masked_words..sentence, sentence..layout.len]
+    let head = layout.sentence.bias.range().end;
+    [pooler..masked_words, masked_words..sentence, sentence..head, head..layout.len]
 }
 
 /// Which optional parts are there; an absent tensor of any other part is an error.
@@ -192,11 +216,29 @@ fn present_parts(tensors: &Tensors, layout: &Layout, absent: &[&Parameter]) -> R
         return Err(tensors.missing(parameter.name()));
     }
     let has = |range: Range<usize>| !absent.iter().any(|lost| range.contains(&lost.span.offset));
-    let [pooler, masked_words, sentence_order] = ranges.map(has);
-    Ok(Parts { pooler, masked_words, sentence_order })
+    let [pooler, masked_words, sentence_order, head] = ranges.map(has);
+    Ok(Parts { pooler, masked_words, sentence_order, head: head && layout.head.is_some() })
 }
 
 impl Tensors {
+    /// The head for a task that there are tensors of, and the name of one; to be asked where the
+    /// config does not say. A classifier is taken as one of sequences, and one with a single output
+    /// as a regression.
+    fn head(&self, hidden_size: usize) -> Option<(Head, &'static str)> {
+        const CLASSIFIER: &str = "classifier.weight";
+        let heads = [
+            (Head::JointQuestionAnswering, "start_logits.dense.weight"),
+            (Head::QuestionAnswering, "qa_outputs.weight"),
+        ];
+        if let Some(found) = heads.into_iter().find(|(_, name)| self.find(name).is_some()) {
+            return Some(found);
+        }
+        let &[outputs, width] = &self.find(CLASSIFIER)?.shape[..] else { return None };
+        let problem = if outputs == 1 { Problem::Regression } else { Problem::SingleLabel };
+        let is_one = outputs > 0 && width == hidden_size;
+        is_one.then(|| (Head::sequence_classification(outputs, problem), CLASSIFIER))
+    }
+
     /// The parameters that are not there.
     fn absent<'a>(&self, layout: &'a Layout) -> Vec<&'a Parameter> {
         let is_absent = |parameter: &&Parameter| self.find(parameter.name()).is_none();

@@ -4,11 +4,13 @@
 //! BERT is the corner of the same description: nothing shared, and embeddings as wide as the
 //! hidden states, so that no projection stands between them.
 
+mod head;
 pub mod json;
 mod presets;
 
 use crate::error::{Error, Result};
 
+pub use head::{Head, Problem};
 pub use presets::PRESETS;
 
 /// Which of the two published architectures, and so which tensor names, a model has.
@@ -18,6 +20,16 @@ pub enum Family {
     Albert,
     /// Full-width embeddings, nothing shared (Devlin et al. 2019).
     Bert,
+}
+
+impl Family {
+    /// What the names of Hugging Face's classes begin with.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Albert => "Albert",
+            Self::Bert => "Bert",
+        }
+    }
 }
 
 /// What the layers share (paper, section 4.4 and Table 4).
@@ -133,6 +145,8 @@ pub struct ModelConfig {
     pub layer_norm_eps: f64,
     /// What is shared.
     pub sharing: Sharing,
+    /// The head for a task, besides those of pre-training.
+    pub head: Option<Head>,
 }
 
 impl ModelConfig {

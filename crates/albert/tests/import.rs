@@ -65,7 +65,7 @@ fn every_format_gives_the_same_bits() {
         for file in files {
             let loaded = load(&fixtures(family).join(file));
             assert!(bits(&loaded.model) == original, "{family}/{file}");
-            assert!(loaded.parts.is_whole());
+            assert!(loaded.parts.can_pretrain());
             let is_original = file.starts_with("tf") && family == "albert";
             assert_eq!(loaded.warnings.len(), usize::from(is_original), "{:?}", loaded.warnings);
         }
@@ -208,7 +208,7 @@ fn several_checkpoints_must_be_told_apart() {
     fs::copy(directory.path().join("model.ckpt-7.index"), copy).unwrap();
     let message = refusal(directory.path());
     assert!(message.contains("2 checkpoints") && message.contains("model.ckpt-8"), "{message}");
-    assert!(load(&directory.path().join("model.ckpt-7")).parts.is_whole());
+    assert!(load(&directory.path().join("model.ckpt-7")).parts.can_pretrain());
     let message = refusal(&directory.path().join("model.ckpt-8"));
     assert!(message.contains("model.ckpt-8.data-00000-of-00001"), "{message}");
 }
@@ -240,7 +240,7 @@ fn everything_on_disk_is_listed() {
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, dtypes);
-        assert!(inspection.parts.is_whole() && inspection.unexpected.is_empty());
+        assert!(inspection.parts.can_pretrain() && inspection.unexpected.is_empty());
         assert_eq!(inspection.training.len(), if file == "tf" { 7 } else { 0 });
         assert_eq!(inspection.bytes(Precision::F32), 4 * inspection.parameters());
         let model = load(&fixtures("albert").join(file)).model;
@@ -252,9 +252,9 @@ fn everything_on_disk_is_listed() {
 fn what_is_written_is_what_was_read() {
     let loaded = load(&fixtures("albert/zip.bin"));
     for (parts, absent) in [
-        (Parts { pooler: true, masked_words: true, sentence_order: true }, 0),
-        (Parts { pooler: true, masked_words: false, sentence_order: true }, 5),
-        (Parts { pooler: false, masked_words: true, sentence_order: false }, 4),
+        (Parts { pooler: true, masked_words: true, sentence_order: true, head: false }, 0),
+        (Parts { pooler: true, masked_words: false, sentence_order: true, head: false }, 5),
+        (Parts { pooler: false, masked_words: true, sentence_order: false, head: false }, 4),
     ] {
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
             let to = tempfile::tempdir().unwrap();

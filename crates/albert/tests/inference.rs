@@ -5,16 +5,17 @@ mod common;
 
 use albert::backend::{Cpu, Precision, Reference};
 use albert::checkpoint;
-use albert::config::{Activation, ModelConfig, Sharing};
+use albert::config::{Activation, Head, ModelConfig, Problem, Sharing};
 use albert::model::{
-    Batch, InferenceModel, InferenceSpace, Model, Network, Outputs, Parts, Start, Workspace,
+    Batch, InferenceModel, InferenceSpace, JointScores, Layout, Model, Network, Outputs, Parts,
+    Start, Workspace,
 };
 use albert::random::Seed;
 use albert_kernels::Isa;
 use common::relative_error;
 use rand::RngExt;
 
-const ALL: Parts = Parts { pooler: true, masked_words: true, sentence_order: true };
+const ALL: Parts = Parts { pooler: true, masked_words: true, sentence_order: true, head: true };
 
 /// Odd sizes everywhere: no width is a multiple of any vector, nor a head of a word.
 fn odd() -> ModelConfig {
@@ -57,17 +58,22 @@ fn inference(isa: Isa, config: &ModelConfig, precision: Precision) -> InferenceM
     InferenceModel::new(&cpu, config.clone(), precision, ALL, &model).unwrap()
 }
 
-fn errors(got: &Outputs<f32>, truth: &Outputs<f64>) -> [(&'static str, f64); 4] {
+fn errors(got: &Outputs<f32>, truth: &Outputs<f64>) -> Vec<(&'static str, f64)> {
     let error = |got: &[f32], truth: &[f64]| {
         assert_eq!(got.len(), truth.len());
         relative_error(&got.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), truth)
     };
-    [
+    let mut errors = vec![
         ("hidden states", error(&got.last_hidden_state, &truth.last_hidden_state)),
         ("pooler", error(&got.pooler_output, &truth.pooler_output)),
         ("words", error(&got.prediction_logits, &truth.prediction_logits)),
         ("order", error(&got.sop_logits, &truth.sop_logits)),
-    ]
+    ];
+    assert_eq!(got.logits.len(), truth.logits.len());
+    if !truth.logits.is_empty() {
+        errors.push(("logits", error(&got.logits, &truth.logits)));
+    }
+    errors
 }
 
 fn check(config: &ModelConfig) {
@@ -83,6 +89,8 @@ fn check(config: &ModelConfig) {
                 if std::env::var_os("SHOW_ERRORS").is_some() {
                     println!("{what} in {name} on {}: {error:.1e}", isa.name());
                 }
+                // A head of few outputs sums errors that many outputs would average.
+                let limit = if what == "logits" { 2.0 * limit } else { limit };
                 assert!(error <= limit, "{what} in {name} on {}: {error:e}", isa.name());
                 // A precision that is not used would be as exact as f32.
                 assert!(precision == Precision::F32 || error > 1e-5, "{what} in {name}: {error:e}");
@@ -95,6 +103,113 @@ fn check(config: &ModelConfig) {
 fn shared_layers() {
     check(&odd());
     check(&ModelConfig { hidden_act: Activation::Gelu, num_hidden_layers: 2, ..odd() });
+}
+
+#[test]
+fn heads_for_tasks() {
+    let labels: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+    let tokens = Head::TokenClassification { labels };
+    for (head, outputs) in [
+        (Head::sequence_classification(17, Problem::MultiLabel), 17 * 5),
+        (Head::MultipleChoice, 5),
+        (Head::QuestionAnswering, 2 * 123),
+        (tokens, 5 * 123),
+    ] {
+        let config = ModelConfig { head: Some(head), num_hidden_layers: 1, ..odd() };
+        assert_eq!(reference(&config).logits.len(), outputs);
+        check(&config);
+    }
+}
+
+/// The joint head written out plainly in `f64`, on the hidden states of the reference.
+#[test]
+fn joint_head() {
+    let head = Some(Head::JointQuestionAnswering);
+    let config = ModelConfig { head, num_hidden_layers: 2, ..odd() };
+    let (hidden, width) = (reference(&config).last_hidden_state, config.hidden_size);
+    let contexts = [0..1, 20..69, 1..2, 5..32, 0..17];
+    for isa in Isa::available() {
+        for (precision, limit) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.2)] {
+            let model = inference(isa, &config, precision);
+            let space = &mut InferenceSpace::default();
+            let all = model.joint_answers(&batch(&config), &contexts, 4, space);
+            let starts = batch(&config).starts().to_vec();
+            for ((got, ends), context) in all.iter().zip(starts.windows(2)).zip(&contexts) {
+                let rows = &hidden[ends[0] * width..ends[1] * width];
+                check_joint(&config, got, rows, context, limit);
+            }
+        }
+    }
+}
+
+fn check_joint(
+    config: &ModelConfig,
+    got: &JointScores,
+    rows: &[f64],
+    context: &std::ops::Range<usize>,
+    limit: f64,
+) {
+    let (width, layout) = (config.hidden_size, Layout::new(config));
+    let values: Vec<f64> = parameters(config).into_iter().map(f64::from).collect();
+    let tensor = |name: &str| {
+        let parameter = layout.parameters.iter().find(|p| p.name() == name).unwrap();
+        &values[parameter.span.range()]
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let dense = |name: &str, x: &[f64]| -> Vec<f64> {
+        let bias = tensor(&format!("{name}.bias"));
+        let rows = tensor(&format!("{name}.weight"));
+        rows.chunks(x.len()).zip(bias).map(|(row, b)| dot(row, x) + b).collect()
+    };
+    let tanh = |x: Vec<f64>| -> Vec<f64> { x.into_iter().map(f64::tanh).collect() };
+    let norm = |x: &[f64]| -> Vec<f64> {
+        let mean = x.iter().sum::<f64>() / width as f64;
+        let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / width as f64;
+        let scale = 1.0 / (variance + config.layer_norm_eps).sqrt();
+        let (gamma, beta) =
+            (tensor("end_logits.LayerNorm.weight"), tensor("end_logits.LayerNorm.bias"));
+        x.iter().zip(gamma).zip(beta).map(|((x, g), b)| g * (x - mean) * scale + b).collect()
+    };
+    let row = |token: usize| &rows[token * width..][..width];
+    let open = |token: &usize| *token == 0 || context.contains(token);
+    let tokens: Vec<usize> = (0..rows.len() / width).filter(open).collect();
+    let log_softmax = |logits: Vec<f64>| -> Vec<f64> {
+        let sum: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        logits.iter().map(|logit| logit - sum.ln()).collect()
+    };
+    let starts = log_softmax(
+        tokens.iter().map(|&token| dense("start_logits.dense", row(token))[0]).collect(),
+    );
+    let near = |got: f32, truth: f64, what: &str| {
+        let difference = (f64::from(got) - truth).abs();
+        assert!(difference <= limit * truth.abs().max(1.0), "{what}: {got} and {truth}");
+    };
+    let beside = |a: &[f64], b: &[f64]| [a, b].concat();
+    let mut mean = vec![0.0; width];
+    for (&token, score) in tokens.iter().zip(&starts) {
+        mean.iter_mut().zip(row(token)).for_each(|(mean, x)| *mean += score.exp() * x);
+    }
+    let features = tanh(dense("answer_class.dense_0", &beside(&mean, row(0))));
+    near(got.no_answer, dot(&features, tensor("answer_class.dense_1.weight")), "no answer");
+    assert_eq!(got.starts.len(), tokens.len().min(4));
+    for start in &got.starts {
+        let at = tokens.iter().position(|&token| token == start.token).expect("it is open");
+        near(start.score, starts[at], "start");
+        let end = |&token: &usize| {
+            let x = tanh(dense("end_logits.dense_0", &beside(row(token), row(start.token))));
+            dense("end_logits.dense_1", &norm(&x))[0]
+        };
+        let ends = log_softmax(tokens.iter().map(end).collect());
+        assert_eq!(start.ends.len(), tokens.len().min(4));
+        for &(token, score) in &start.ends {
+            let at = tokens.iter().position(|&open| open == token).expect("it is open");
+            near(score, ends[at], "end");
+        }
+        let best = ends.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        near(start.ends[0].1, best, "best end");
+    }
+    let best = starts.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    near(got.starts[0].score, best, "best start");
 }
 
 /// What an earlier batch left in the working memory does not show in a later one.
@@ -177,7 +292,7 @@ fn a_model_kept_as_bytes_is_small_and_loads_again() {
         network.forward(&batch, &mut Workspace::new(&network))
     };
     let again = checkpoint::load(small.path(), cpu.clone()).unwrap();
-    assert!(again.parts.is_whole() && again.warnings.is_empty());
+    assert!(again.parts.can_pretrain() && again.warnings.is_empty());
     let wide = checkpoint::load_for_inference(small.path(), &cpu, Some(Precision::F32)).unwrap();
     let limits = [(&loaded.model, 3e-2), (&wide.model, 2e-2)];
     for (model, limit) in limits {

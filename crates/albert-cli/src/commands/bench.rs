@@ -185,7 +185,7 @@ impl Arguments {
             *weights = Some(Model::initialised(backend.clone(), config, start));
         }
         let source = weights.as_ref().expect("made above");
-        let parts = Parts { pooler: true, masked_words: false, sentence_order: false };
+        let parts = Parts { pooler: true, ..Parts::default() };
         Ok(InferenceModel::new(backend, source.config().clone(), precision, parts, source)?)
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::int8::kept_as_bytes;
 use super::source::{Format, Source};
-use super::{Parts, present_parts};
+use super::{Opened, Parts, present_parts};
 use crate::backend::Precision;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -52,14 +52,14 @@ pub struct Inspection {
 /// As [`super::load`], except that the weights may be missing.
 pub fn inspect(path: &Path) -> Result<Inspection> {
     let source = Source::find(path)?;
-    let parsed = source.config()?;
-    let mut inspection = Inspection::of_config(parsed.config);
-    inspection.warnings = parsed.warnings;
     if !source.main_file().exists() {
-        return Ok(inspection);
+        let parsed = source.config()?;
+        let inspection = Inspection::of_config(parsed.config);
+        return Ok(Inspection { warnings: parsed.warnings, ..inspection });
     }
+    let Opened { config, tensors, warnings } = Opened::new(&source)?;
+    let mut inspection = Inspection { warnings, ..Inspection::of_config(config) };
     let layout = Layout::new(&inspection.config);
-    let tensors = source.open(inspection.config.family)?;
     tensors.check_size(&layout)?;
     for parameter in &layout.parameters {
         tensors.read(parameter)?;
@@ -88,7 +88,7 @@ impl Inspection {
             config,
             format: None,
             tensors: Vec::new(),
-            parts: Parts { pooler: false, masked_words: false, sentence_order: false },
+            parts: Parts::default(),
             missing: Vec::new(),
             unexpected: Vec::new(),
             training: Vec::new(),

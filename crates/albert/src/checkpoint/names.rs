@@ -43,7 +43,8 @@ pub(super) fn from_tensorflow(name: &str, family: Family) -> Variable {
     }
     // TF-Hub modules put `module/` before every name.
     let plain = name.strip_prefix("module/").unwrap_or(name);
-    let Some((stem, last)) = plain.rsplit_once('/') else { return Variable::Unknown };
+    // Those of a classifier stand at the root.
+    let (stem, last) = plain.rsplit_once('/').unwrap_or(("", plain));
     let suffix = match last {
         "kernel" | "gamma" | "output_weights" => "weight",
         "bias" | "beta" | "output_bias" => "bias",
@@ -65,9 +66,11 @@ pub(super) fn from_tensorflow(name: &str, family: Family) -> Variable {
     }
 }
 
-/// The outputs of the two heads of pre-training.
+/// The outputs of the heads of pre-training and of those with one map.
 fn head(stem: &str, family: Family) -> Option<String> {
     let name = match (stem, family) {
+        ("", _) => "classifier",
+        ("cls/squad", _) => "qa_outputs",
         ("cls/predictions", Family::Albert) => "predictions",
         ("cls/predictions", Family::Bert) => "cls.predictions",
         ("cls/seq_relationship", Family::Albert) => "sop_classifier.classifier",
@@ -77,8 +80,21 @@ fn head(stem: &str, family: Family) -> Option<String> {
     Some(name.to_owned())
 }
 
+/// The maps and the norm of the joint head for questions.
+const JOINT_HEAD: [&str; 6] = [
+    "start_logits/dense",
+    "end_logits/dense_0",
+    "end_logits/LayerNorm",
+    "end_logits/dense_1",
+    "answer_class/dense_0",
+    "answer_class/dense_1",
+];
+
 /// A linear map or a norm.
 fn layer(stem: &str, family: Family) -> Option<String> {
+    if JOINT_HEAD.contains(&stem) {
+        return Some(stem.replace('/', "."));
+    }
     if family == Family::Bert {
         // The names are the same but for the slashes and the number of the layer.
         let known = stem.starts_with("bert/") || stem.starts_with("cls/predictions/transform/");
@@ -138,8 +154,10 @@ mod tests {
             assert_eq!(of(name), Variable::Training, "{name}");
         }
         for name in [
-            "output_weights",
-            "cls/squad/output_weights",
+            "weights",
+            "kernel",
+            "cls/race/output_weights",
+            "start_logits/dense_1/kernel",
             "bert/encoder/layer_0/output/dense/kernel",
             "bert/encoder/transformer/group_0/inner_group_0/strange/kernel",
             "",
@@ -147,6 +165,23 @@ mod tests {
             "bert/embeddings/LayerNorm/moving_mean",
         ] {
             assert_eq!(of(name), Variable::Unknown, "{name}");
+        }
+    }
+
+    #[test]
+    fn heads_for_tasks_are_reached() {
+        for family in [Family::Albert, Family::Bert] {
+            for (name, expected) in [
+                ("output_weights", "classifier.weight"),
+                ("output_bias", "classifier.bias"),
+                ("cls/squad/output_weights", "qa_outputs.weight"),
+                ("end_logits/LayerNorm/gamma", "end_logits.LayerNorm.weight"),
+            ] {
+                let reached = Variable::Parameter(expected.to_owned());
+                assert_eq!(from_tensorflow(name, family), reached, "{name}");
+            }
+            let reached = Variable::Transposed("answer_class.dense_1.weight".to_owned());
+            assert_eq!(from_tensorflow("answer_class/dense_1/kernel", family), reached);
         }
     }
 

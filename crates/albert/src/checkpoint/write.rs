@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{CONFIG_FILE, Parts, WEIGHTS_FILE, int8, part_ranges};
 use crate::backend::Precision;
+use crate::config::Family;
 use crate::config::json::{QUANTIZATION_KEY, QUANTIZATION_METHOD};
 use crate::error::Result;
 use crate::files;
@@ -43,7 +44,7 @@ pub fn save(model: &Model, directory: &Path) -> Result<()> {
 pub fn save_as(model: &Model, parts: Parts, precision: Precision, directory: &Path) -> Result<()> {
     let layout = model.layout();
     let values = model.all_parameters();
-    let present = [parts.pooler, parts.masked_words, parts.sentence_order];
+    let present = [parts.pooler, parts.masked_words, parts.sentence_order, parts.head];
     let ranges = part_ranges(layout);
     let is_absent = |parameter: &&Parameter| {
         let mut absent = ranges.iter().zip(present).filter(|(_, present)| !present);
@@ -70,6 +71,15 @@ pub fn save_as(model: &Model, parts: Parts, precision: Precision, directory: &Pa
         }
     }
     let mut config = model.config().to_json();
+    if model.config().head.is_none() {
+        let class = match (parts.masked_words, parts.sentence_order, model.config().family) {
+            (true, true, _) => "ForPreTraining",
+            (true, false, _) => "ForMaskedLM",
+            (false, true, Family::Bert) => "ForNextSentencePrediction",
+            (false, _, _) => "Model",
+        };
+        config["architectures"] = json!([format!("{}{class}", model.config().family.class())]);
+    }
     match precision {
         Precision::F32 => {}
         // Under its older name, which all versions of `transformers` know.

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Family, ModelConfig, Sharing};
+use super::{Activation, Family, Head, ModelConfig, Sharing};
 use crate::error::{Error, Result};
 use crate::files;
 
 /// Keys that carry no meaning for the arithmetic of an encoder and are passed over silently:
 /// bookkeeping of Hugging Face, and entries of the released files that no code reads.
-const IGNORED_KEYS: [&str; 32] = [
-    "architectures",
+const IGNORED_KEYS: [&str; 28] = [
     "attn_implementation",
     "_attn_implementation_autoset",
     "_name_or_path",
@@ -28,10 +27,8 @@ const IGNORED_KEYS: [&str; 32] = [
     "finetuning_task",
     "gap_size",
     "gradient_checkpointing",
-    "id2label",
     "is_decoder",
     "add_cross_attention",
-    "label2id",
     "layers_to_keep",
     "ln_type",
     "net_structure_type",
@@ -40,7 +37,6 @@ const IGNORED_KEYS: [&str; 32] = [
     "output_hidden_states",
     "output_past",
     "pad_token_id",
-    "problem_type",
     "tie_word_embeddings",
     "torch_dtype",
     "transformers_version",
@@ -160,6 +156,11 @@ impl Keys<'_> {
         Ok(sharing)
     }
 
+    fn head(&mut self) -> Result<Option<Head>> {
+        Head::take(&mut self.rest)
+            .map_err(|(key, found, expected)| self.wrong(key, &found, expected))
+    }
+
     fn only_absolute_positions(&mut self) -> Result<()> {
         match self.optional("position_embedding_type") {
             Some(value) if value != "absolute" => Err(Error::unsupported(format!(
@@ -240,6 +241,7 @@ impl ModelConfig {
             // Not in the original files either; every released model has this value.
             layer_norm_eps: keys.number_or("layer_norm_eps", 1e-12)?,
             sharing: keys.sharing(family, num_hidden_groups, num_hidden_layers)?,
+            head: keys.head()?,
         })
     }
 
@@ -252,7 +254,7 @@ impl ModelConfig {
     pub fn to_json(&self) -> Value {
         let albert = self.family == Family::Albert;
         let mut json = json!({
-            "architectures": [if albert { "AlbertForPreTraining" } else { "BertForPreTraining" }],
+            "architectures": [format!("{}ForPreTraining", self.family.class())],
             "model_type": if albert { "albert" } else { "bert" },
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
@@ -279,6 +281,9 @@ impl ModelConfig {
             if self.sharing != Sharing::All {
                 json["sharing"] = json!(self.sharing.name());
             }
+        }
+        if let Some(head) = &self.head {
+            head.put(self.family, &mut json);
         }
         json
     }

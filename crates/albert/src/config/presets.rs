@@ -89,6 +89,7 @@ impl ModelConfig {
             initializer_range: 0.02,
             layer_norm_eps: 1e-12,
             sharing: if bert { Sharing::Nothing } else { Sharing::All },
+            head: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! for inference. Dimensions are those of the legend in [`crate::backend`].
 
 use super::batch::{Batch, Targets};
+use super::layout::HeadLayout;
 use super::network::{Mode, Network};
 use super::workspace::Workspace;
 use crate::backend::{Backend, ClassGradient, ClassLoss, Linear, Output, Span};
@@ -17,6 +18,8 @@ pub struct Outputs<R> {
     pub prediction_logits: Vec<R>,
     /// `[B, 2]`
     pub sop_logits: Vec<R>,
+    /// Of the head for a task, unless it is the joint one: `[B, outputs]` or `[T, outputs]`.
+    pub logits: Vec<R>,
 }
 
 /// What each sum of cross-entropies is multiplied with in the loss: the reciprocals of the
@@ -192,11 +195,22 @@ impl<B: Backend> Network<B> {
     pub fn forward(&self, batch: &Batch, space: &mut Workspace<B>) -> Outputs<B::Real> {
         let all: Vec<u32> = (0..batch.tokens() as u32).collect();
         let prediction_logits = self.masked_words(batch, &all, space);
+        let sop_logits = self.sentence_logits(batch, space);
+        let logits = match (&self.config.head, &self.layout.head) {
+            (Some(head), Some(HeadLayout::Linear(linear))) if head.is_of_tokens() => {
+                self.logits(linear, &space.heads.masked_operand, batch.tokens())
+            }
+            (Some(_), Some(HeadLayout::Linear(linear))) => {
+                self.logits(linear, &space.heads.pooled_operand, batch.sequences())
+            }
+            _ => Vec::new(),
+        };
         let (hidden, sequences) = (self.config.hidden_size, batch.sequences());
         let leading =
             |buffer: &B::Buffer, len| self.backend.download(buffer, Span { offset: 0, len });
         Outputs {
-            sop_logits: self.sentence_logits(batch, space),
+            sop_logits,
+            logits,
             last_hidden_state: leading(space.output(), batch.tokens() * hidden),
             pooler_output: leading(&space.heads.pooled, sequences * hidden),
             prediction_logits,

@@ -2,6 +2,8 @@
 //! that only training needs. It computes what [`Network`](super::Network) computes, within the
 //! precision's error. Dimensions are those of the legend in [`crate::backend`].
 
+mod head;
+
 use std::sync::OnceLock;
 
 use albert_kernels::{
@@ -15,6 +17,8 @@ use super::layout::{AttentionBlock, FeedForwardBlock, Layout};
 use crate::backend::{Cpu, Linear, Norm, Precision, Span};
 use crate::config::ModelConfig;
 use crate::error::Result;
+use head::HeadWeights;
+pub use head::{JointScores, JointStart, Pooling};
 
 /// Weights kept as bytes: the bytes, row-major, and what a unit of each row stands for.
 pub type Int8Rows = (Vec<i8>, Vec<f32>);
@@ -112,10 +116,11 @@ pub struct InferenceModel {
     pooler: Option<PackedLinear>,
     masked_words: Option<MaskedWords>,
     sentence: Option<PackedLinear>,
+    head: Option<HeadWeights>,
 }
 
 /// The parts of a model that a checkpoint may lack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parts {
     /// The pooler.
     pub pooler: bool,
@@ -123,12 +128,14 @@ pub struct Parts {
     pub masked_words: bool,
     /// The sentence-order (BERT: next-sentence) head.
     pub sentence_order: bool,
+    /// The head for a task.
+    pub head: bool,
 }
 
 impl Parts {
-    /// Whether nothing is missing.
+    /// Whether nothing is missing that pre-training needs.
     #[must_use]
-    pub fn is_whole(self) -> bool {
+    pub fn can_pretrain(self) -> bool {
         self.pooler && self.masked_words && self.sentence_order
     }
 }
@@ -176,6 +183,10 @@ impl InferenceModel {
             pooler: parts.pooler.then(|| linear(&layout.pooler)).transpose()?,
             masked_words: parts.masked_words.then(masked_words).transpose()?,
             sentence: parts.sentence_order.then(|| linear(&layout.sentence)).transpose()?,
+            head: match &layout.head {
+                Some(head) if parts.head => Some(HeadWeights::read(weights, head, precision)?),
+                _ => None,
+            },
             config,
             precision,
         })
@@ -200,6 +211,7 @@ impl InferenceModel {
             pooler: self.pooler.is_some(),
             masked_words: self.masked_words.is_some(),
             sentence_order: self.sentence.is_some(),
+            head: self.head.is_some(),
         }
     }
 
@@ -312,11 +324,22 @@ impl InferenceModel {
             (Some(_), Some(pooled)) => self.sentence_logits(pooled),
             _ => Vec::new(),
         };
+        let hidden = gather(rows, stride, self.config.hidden_size, 0..batch.tokens());
+        let logits = match (&self.head, &self.config.head, &pooled) {
+            (Some(HeadWeights::Linear(linear)), Some(head), _) if head.is_of_tokens() => {
+                self.head_logits(linear, &hidden)
+            }
+            (Some(HeadWeights::Linear(linear)), _, Some(pooled)) => {
+                self.head_logits(linear, pooled)
+            }
+            _ => Vec::new(),
+        };
         Outputs {
-            last_hidden_state: gather(rows, stride, self.config.hidden_size, 0..batch.tokens()),
+            last_hidden_state: hidden,
             pooler_output: pooled.unwrap_or_default(),
             prediction_logits: words.unwrap_or_default(),
             sop_logits: order,
+            logits,
         }
     }
 }

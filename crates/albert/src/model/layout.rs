@@ -1,7 +1,7 @@
 //! The table of all parameters: names, shapes, and places in the one allocation that holds them.
 
 use crate::backend::{Embeddings, Linear, Norm, Span};
-use crate::config::{Family, ModelConfig};
+use crate::config::{Family, Head, ModelConfig};
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,33 @@ pub struct FeedForwardBlock {
     pub norm: Norm,
 }
 
+/// The parameters of the head for a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadLayout {
+    /// H → outputs, of pooled sequences or of tokens.
+    Linear(Linear),
+    /// Start, end and answerable jointly.
+    Joint(JointLayout),
+}
+
+/// The parameters of the joint head for questions (reference, `squad_utils.py:1428`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct JointLayout {
+    /// H → 1, of each token.
+    pub start: Linear,
+    /// 2H → H, tanh, of each token beside the one where the answer starts.
+    pub end_dense: Linear,
+    /// After the tanh.
+    pub end_norm: Norm,
+    /// H → 1.
+    pub end: Linear,
+    /// 2H → H, tanh, of the mean of the tokens by the chance that they are the start, beside the
+    /// first token.
+    pub answerable_dense: Linear,
+    /// H → 1 without a bias.
+    pub answerable: Span,
+}
+
 /// Where every tensor of a model lies, by the part it plays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
@@ -81,6 +108,8 @@ pub struct Layout {
     pub decoder: Linear,
     /// H → 2: are the sentences in order.
     pub sentence: Linear,
+    /// The head for a task.
+    pub head: Option<HeadLayout>,
 }
 
 /// Hands out spans and keeps the table.
@@ -205,10 +234,24 @@ impl Layout {
         let attention = self.attention.iter().flat_map(|block| [&block.qkv, &block.output]);
         let feed_forward = self.feed_forward.iter().flat_map(|block| [&block.up, &block.down]);
         let heads = [&self.pooler, &self.transform, &self.decoder, &self.sentence];
-        self.projection.iter().chain(attention).chain(feed_forward).chain(heads)
+        let head = match &self.head {
+            None => vec![],
+            Some(HeadLayout::Linear(linear)) => vec![linear],
+            Some(HeadLayout::Joint(JointLayout {
+                start,
+                end_dense,
+                end,
+                answerable_dense,
+                ..
+            })) => {
+                vec![start, end_dense, end, answerable_dense]
+            }
+        };
+        self.projection.iter().chain(attention).chain(feed_forward).chain(heads).chain(head)
     }
 
-    /// The layout of a model for pre-training: encoder, pooler and both heads.
+    /// The layout of the encoder, the pooler, both heads of pre-training, and the head that the
+    /// config has for a task.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
         let names = Names::of(config.family);
@@ -231,6 +274,7 @@ impl Layout {
             output: config.vocab_size,
         };
         let sentence = builder.linear(&[names.sentence.to_owned()], hidden, 2);
+        let head = config.head.as_ref().map(|head| Self::head(&mut builder, head, hidden));
         Self {
             parameters: builder.parameters,
             len: builder.len,
@@ -245,7 +289,31 @@ impl Layout {
             transform_norm,
             decoder,
             sentence,
+            head,
         }
+    }
+
+    fn head(builder: &mut Builder, head: &Head, hidden: usize) -> HeadLayout {
+        let mut linear =
+            |name: &str, input, output| builder.linear(&[name.to_owned()], input, output);
+        HeadLayout::Linear(match head {
+            Head::SequenceClassification { labels, .. } | Head::TokenClassification { labels } => {
+                linear("classifier", hidden, labels.len())
+            }
+            Head::MultipleChoice => linear("classifier", hidden, 1),
+            Head::QuestionAnswering => linear("qa_outputs", hidden, 2),
+            Head::JointQuestionAnswering => {
+                return HeadLayout::Joint(JointLayout {
+                    start: linear("start_logits.dense", hidden, 1),
+                    end_dense: linear("end_logits.dense_0", 2 * hidden, hidden),
+                    end: linear("end_logits.dense_1", hidden, 1),
+                    answerable_dense: linear("answer_class.dense_0", 2 * hidden, hidden),
+                    end_norm: builder.norm(&["end_logits.LayerNorm".to_owned()], hidden),
+                    answerable: builder
+                        .tensor(vec!["answer_class.dense_1.weight".to_owned()], &[1, hidden]),
+                });
+            }
+        })
     }
 
     fn embeddings(
@@ -308,7 +376,7 @@ impl Layout {
             .collect()
     }
 
-    /// The parameters of the two pre-training heads, by name; everything else is the encoder.
+    /// Whether `parameter` is of a head; everything else is the encoder.
     #[must_use]
     pub fn is_head(&self, parameter: &Parameter) -> bool {
         parameter.span.offset >= self.transform.weight.offset

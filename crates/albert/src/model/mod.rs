@@ -13,9 +13,11 @@ mod workspace;
 
 pub use batch::{Batch, Targets};
 pub use heads::{Losses, Outputs, Scales};
-pub use inference::{InferenceModel, InferenceSpace, Int8Rows, Parts, Weights};
+pub use inference::{
+    InferenceModel, InferenceSpace, Int8Rows, JointScores, JointStart, Parts, Pooling, Weights,
+};
 pub use initialise::{PositionStart, Start, append_initial};
-pub use layout::{AttentionBlock, FeedForwardBlock, Layout, Parameter};
+pub use layout::{AttentionBlock, FeedForwardBlock, HeadLayout, JointLayout, Layout, Parameter};
 pub use memory::{Plan, TrainingMemory, default_tokens_per_batch};
 pub use network::Network;
 pub use optimizer::{Optimizer, OptimizerKind, OptimizerState};

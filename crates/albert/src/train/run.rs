@@ -380,7 +380,7 @@ fn restore(directory: &Path, step: u64, config: &ModelConfig, backend: Cpu) -> R
     }
     let weights = directory.join(WEIGHTS_FILE);
     let loaded = checkpoint::load_weights(&weights, config.clone(), backend)?;
-    if !loaded.parts.is_whole() {
+    if !loaded.parts.can_pretrain() {
         return Err(Error::format(&weights, "tensors of the heads are missing"));
     }
     let len = Layout::new(config).len;
