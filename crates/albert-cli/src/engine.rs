@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use albert::backend::{Cpu, Precision};
-use albert::predict::Predictor;
+use albert::{LoadOptions, Model};
 use anyhow::Result;
 
 use crate::output::note;
@@ -68,14 +68,16 @@ pub(crate) struct ModelFlags {
 
 impl ModelFlags {
     /// Loads the model and its tokenizer; what was odd goes to standard error.
-    pub(crate) fn predictor(&self) -> Result<Predictor> {
+    pub(crate) fn load(&self) -> Result<Model> {
         let backend = self.engine.backend()?;
-        let (predictor, warnings) = Predictor::load(&self.model, &backend, self.precision.given())?;
-        warn(&warnings);
+        let options =
+            LoadOptions { precision: self.precision.given(), backend: Some(backend.clone()) };
+        let model = Model::load_with(&self.model, &options)?;
+        warn(model.warnings());
         if self.precision == PrecisionFlag::Auto {
-            note(format_args!("{}", backend.describe(predictor.model().precision())));
+            note(format_args!("{}", backend.describe(model.inference().precision())));
         }
-        Ok(predictor)
+        Ok(model)
     }
 }
 

@@ -15,7 +15,7 @@ use albert::backend::{Backend as _, Cpu, Linear, Precision, Reference, Span};
 use albert::checkpoint;
 use albert::config::ModelConfig;
 use albert::model::{
-    Batch, InferenceModel, InferenceSpace, Layout, Model, Network, Parts, Start, Workspace,
+    Batch, InferenceModel, InferenceSpace, Layout, Network, Parts, Start, TrainingModel, Workspace,
 };
 use albert::random::Seed;
 use albert::tokenizer::{InputOptions, Tokenizer};
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         checkpoint::load(Path::new(model), cpu.clone())?.model
     } else {
         let config = ModelConfig::preset(model)?;
-        Model::initialised(cpu.clone(), config, Start::new(Seed::new(0)))
+        TrainingModel::initialised(cpu.clone(), config, Start::new(Seed::new(0)))
     };
     let tokenizer = Tokenizer::load(Path::new(tokenizer))?;
     let text = std::fs::read_to_string(text)?;
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The last hidden states of each batch in `f64`.
-fn truth(model: &Model, batches: &[Batch]) -> Vec<Vec<f64>> {
+fn truth(model: &TrainingModel, batches: &[Batch]) -> Vec<Vec<f64>> {
     let values: Vec<f64> = model.all_parameters().into_iter().map(f64::from).collect();
     let network = Network::from_parameters(Reference, model.config().clone(), &values);
     let hidden = model.config().hidden_size;
@@ -77,7 +77,7 @@ fn truth(model: &Model, batches: &[Batch]) -> Vec<Vec<f64>> {
 fn report(
     name: &str,
     cpu: &Cpu,
-    model: &Model,
+    model: &TrainingModel,
     precision: Precision,
     batches: &[Batch],
     truth: &[Vec<f64>],
@@ -116,7 +116,7 @@ fn matrices(layout: &Layout) -> Vec<(&'static str, Vec<Span>)> {
 }
 
 /// The model with some matrices rounded to bytes and back.
-fn with_bytes(cpu: &Cpu, model: &Model, spans: &[Span]) -> Model {
+fn with_bytes(cpu: &Cpu, model: &TrainingModel, spans: &[Span]) -> TrainingModel {
     let mut values = model.all_parameters();
     for parameter in &model.layout().parameters {
         let range = parameter.span.range();
@@ -132,5 +132,5 @@ fn with_bytes(cpu: &Cpu, model: &Model, spans: &[Span]) -> Model {
             }
         }
     }
-    Model::from_parameters(cpu.clone(), model.config().clone(), &values)
+    TrainingModel::from_parameters(cpu.clone(), model.config().clone(), &values)
 }

@@ -15,8 +15,8 @@ use std::time::Instant;
 use albert::backend::{Cpu, Precision};
 use albert::config::ModelConfig;
 use albert::model::{
-    Batch, Model, Optimizer, OptimizerKind, OptimizerState, Scales, Start, Targets, TrainingMemory,
-    Workspace,
+    Batch, Optimizer, OptimizerKind, OptimizerState, Scales, Start, Targets, TrainingMemory,
+    TrainingModel, Workspace,
 };
 use albert::random::Seed;
 
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let backend = Cpu::detect()?.training_in(precision);
     let config = config(preset)?;
     let memory = TrainingMemory::new(&config, precision);
-    let mut model = Model::initialised(backend.clone(), config, Start::new(Seed::new(1)));
+    let mut model = TrainingModel::initialised(backend.clone(), config, Start::new(Seed::new(1)));
     let (batch, targets) = random_batch(model.config(), sequences, tokens)?;
     let operations = operations(&model, &batch, &targets, tokens);
     let mut space = Workspace::keeping(&model, kept);
@@ -83,7 +83,7 @@ fn config(preset: &str) -> albert::Result<ModelConfig> {
 
 /// Multiplications and additions of the products of a step, the backward pass counted as twice
 /// the forward pass.
-fn operations(model: &Model, batch: &Batch, targets: &Targets, length: usize) -> f64 {
+fn operations(model: &TrainingModel, batch: &Batch, targets: &Targets, length: usize) -> f64 {
     let (config, layout) = (model.config(), model.layout());
     let all = batch.tokens();
     let attention = 2 * all * length * config.hidden_size * config.applications();

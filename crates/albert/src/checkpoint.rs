@@ -31,7 +31,7 @@ use crate::config::json::ParsedConfig;
 use crate::config::{Family, Head, ModelConfig, Problem};
 use crate::error::Result;
 use crate::model::{
-    InferenceModel, Int8Rows, Layout, Model, Parameter, Start, Weights, append_initial,
+    InferenceModel, Int8Rows, Layout, Parameter, Start, TrainingModel, Weights, append_initial,
 };
 use crate::random::Seed;
 use source::Source;
@@ -46,7 +46,7 @@ pub const CONFIG_FILE: &str = "config.json";
 /// A model that was read, and what was odd about its files.
 pub struct Loaded {
     /// The model.
-    pub model: Model,
+    pub model: TrainingModel,
     /// Which of the parts that a checkpoint may lack are there; the others have initial values.
     pub parts: Parts,
     /// One sentence per key or tensor that was not understood.
@@ -127,7 +127,7 @@ fn load_tensors(tensors: &Tensors, config: ModelConfig, backend: Cpu) -> Result<
     }
     let parts = present_parts(tensors, &layout, &absent)?;
     let warnings = tensors.warnings(config.family, &layout)?;
-    let model = Model::from_parameters(backend, config, &values);
+    let model = TrainingModel::from_parameters(backend, config, &values);
     Ok(Loaded { model, parts, warnings })
 }
 

@@ -18,6 +18,9 @@ pub mod tokenizer;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
+pub use predict::{
+    Classifier, Input, LoadOptions, MaskFiller, Model, SentenceOrder, TooLong, ZeroShot,
+};
 
 /// The examples of the README, so that they stay true.
 #[cfg(doctest)]

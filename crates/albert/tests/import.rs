@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use albert::backend::{Cpu, Precision};
 use albert::checkpoint::{self, Format, Loaded, Parts};
 use albert::config::Activation;
-use albert::model::{Batch, InferenceSpace, Model, Workspace};
+use albert::model::{Batch, InferenceSpace, TrainingModel, Workspace};
 use common::{assert_close, widened};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -30,7 +30,7 @@ fn refusal(path: &Path) -> String {
     }
 }
 
-fn bits(model: &Model) -> Vec<u32> {
+fn bits(model: &TrainingModel) -> Vec<u32> {
     model.all_parameters().iter().map(|value| value.to_bits()).collect()
 }
 

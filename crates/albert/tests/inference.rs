@@ -7,8 +7,8 @@ use albert::backend::{Cpu, Precision, Reference};
 use albert::checkpoint;
 use albert::config::{Activation, Head, ModelConfig, Problem, Sharing};
 use albert::model::{
-    Batch, InferenceModel, InferenceSpace, JointScores, Layout, Model, Network, Outputs, Parts,
-    Start, Workspace,
+    Batch, InferenceModel, InferenceSpace, JointScores, Layout, Network, Outputs, Parts, Start,
+    TrainingModel, Workspace,
 };
 use albert::random::Seed;
 use albert_kernels::Isa;
@@ -54,7 +54,7 @@ fn reference(config: &ModelConfig) -> Outputs<f64> {
 
 fn inference(isa: Isa, config: &ModelConfig, precision: Precision) -> InferenceModel {
     let cpu = Cpu::with_isa(isa);
-    let model = Model::from_parameters(cpu.clone(), config.clone(), &parameters(config));
+    let model = TrainingModel::from_parameters(cpu.clone(), config.clone(), &parameters(config));
     InferenceModel::new(&cpu, config.clone(), precision, ALL, &model).unwrap()
 }
 
@@ -271,7 +271,7 @@ fn words_and_order_alone_are_those_of_all_outputs() {
 fn a_model_kept_as_bytes_is_small_and_loads_again() {
     let config = ModelConfig { vocab_size: 9000, ..ModelConfig::preset("nano").unwrap() };
     let cpu = Cpu::detect().unwrap();
-    let model = Model::initialised(cpu.clone(), config.clone(), Start::new(Seed::new(4)));
+    let model = TrainingModel::initialised(cpu.clone(), config.clone(), Start::new(Seed::new(4)));
     let (whole, small) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     checkpoint::save(&model, whole.path()).unwrap();
     checkpoint::save_as(&model, ALL, Precision::Int8, small.path()).unwrap();
@@ -306,7 +306,7 @@ fn a_model_kept_as_bytes_is_small_and_loads_again() {
 fn bytes_without_scales_and_foreign_quantisations_are_refused() {
     let config = ModelConfig { vocab_size: 100, ..ModelConfig::preset("nano").unwrap() };
     let cpu = Cpu::detect().unwrap();
-    let model = Model::initialised(cpu.clone(), config, Start::new(Seed::new(4)));
+    let model = TrainingModel::initialised(cpu.clone(), config, Start::new(Seed::new(4)));
     let directory = tempfile::tempdir().unwrap();
     checkpoint::save_as(&model, ALL, Precision::Int8, directory.path()).unwrap();
     let weights = directory.path().join(checkpoint::WEIGHTS_FILE);

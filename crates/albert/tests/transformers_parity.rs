@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use albert::backend::{Backend, Cpu};
 use albert::checkpoint;
 use albert::model::{
-    Batch, Model, Optimizer, OptimizerKind, OptimizerState, Scales, Targets, Workspace,
+    Batch, Optimizer, OptimizerKind, OptimizerState, Scales, Targets, TrainingModel, Workspace,
 };
 use albert::train::Schedule;
 use common::{assert_close, relative_error, widened};
@@ -51,7 +51,7 @@ impl Fixture {
         Self { sequences: sequences.sequences, expected, directory }
     }
 
-    fn model(&self) -> Model {
+    fn model(&self) -> TrainingModel {
         let loaded = checkpoint::load(&self.directory, Cpu::detect().unwrap()).unwrap();
         assert_eq!(loaded.warnings, Vec::<String>::new());
         assert!(loaded.parts.can_pretrain());
@@ -65,7 +65,7 @@ impl Fixture {
         quads.map(|quad| f64::from(f32::from_le_bytes(quad.try_into().unwrap()))).collect()
     }
 
-    fn batch(&self, model: &Model) -> (Batch, Targets, Scales) {
+    fn batch(&self, model: &TrainingModel) -> (Batch, Targets, Scales) {
         let (mut batch, mut targets) = (Batch::new(), Targets::default());
         for (number, sequence) in self.sequences.iter().enumerate() {
             let first = batch.tokens() as u32;
@@ -120,7 +120,7 @@ fn outputs() {
 }
 
 /// A step's loss as `transformers` adds it up, and the gradients.
-fn loss(fixture: &Fixture, model: &Model, gradients: &mut Vec<f32>) -> [f64; 3] {
+fn loss(fixture: &Fixture, model: &TrainingModel, gradients: &mut Vec<f32>) -> [f64; 3] {
     let (batch, targets, scales) = fixture.batch(model);
     model.backend().clear(gradients);
     let losses = model.train(&batch, &targets, scales, 0, &mut Workspace::new(model), gradients);
@@ -159,7 +159,7 @@ fn losses_and_gradients() {
 /// Ten steps; gives the losses before each and the norms of the gradients before clipping.
 fn ten_steps(
     fixture: &Fixture,
-    model: &mut Model,
+    model: &mut TrainingModel,
     optimizer: &Optimizer,
     learning_rate: impl Fn(u64) -> f64,
 ) -> (Vec<f64>, Vec<f64>) {
@@ -174,7 +174,7 @@ fn ten_steps(
     (losses, norms)
 }
 
-fn check_parameters(fixture: &Fixture, model: &Model, prefix: &str) {
+fn check_parameters(fixture: &Fixture, model: &TrainingModel, prefix: &str) {
     for parameter in &model.layout().parameters {
         let name = format!("{prefix}.{}", parameter.name());
         let actual = widened(&model.parameter(parameter.span));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use albert::backend::{Cpu, Precision};
 use albert::config::ModelConfig;
-use albert::model::{Batch, InferenceModel, InferenceSpace, Model, Parts, Start};
+use albert::model::{Batch, InferenceModel, InferenceSpace, Parts, Start, TrainingModel};
 use albert::random::Seed;
 use albert::tokenizer::{InputOptions, Tokenizer, Truncation};
 use anyhow::{Context, Result, bail};
@@ -169,7 +169,7 @@ impl Arguments {
         &self,
         backend: &Cpu,
         precision: Precision,
-        weights: &mut Option<Model>,
+        weights: &mut Option<TrainingModel>,
     ) -> Result<InferenceModel> {
         if let Some(directory) = &self.model {
             let loaded =
@@ -182,7 +182,7 @@ impl Arguments {
         if weights.is_none() {
             let config = ModelConfig::preset(&self.preset)?;
             let start = Start::new(Seed::new(0));
-            *weights = Some(Model::initialised(backend.clone(), config, start));
+            *weights = Some(TrainingModel::initialised(backend.clone(), config, start));
         }
         let source = weights.as_ref().expect("made above");
         let parts = Parts { pooler: true, ..Parts::default() };

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use albert::config::ModelConfig;
 use albert::data::{Format, Manifest, PrepareOptions, prepare, split_sentences};
 use albert::files::{called, read_lines, write_atomically};
-use albert::predict::Predictor;
 use albert::tokenizer::{Tokenizer, TrainOptions, train};
 use albert::train::{Event, Objective, Outcome, Positions, Pretraining, Settings, WeightedStore};
+use albert::{LoadOptions, MaskFiller, Model};
 use anyhow::{Context, Result, bail};
 use indicatif::HumanCount;
 
@@ -106,9 +106,10 @@ impl Arguments {
             training.model().config().num_hidden_layers
         )?;
         let outcome = learn_words(training)?;
-        let predictor = Predictor::load(&run.join("model"), &backend, None)?.0;
+        let options = LoadOptions { backend: Some(backend), ..LoadOptions::default() };
+        let model = Model::load_with(run.join("model"), &options)?;
         let seen = outcome.step * BATCH_SIZE / manifest.sentences;
-        report(&ask(&predictor, &sentences)?, seen, &mut stdout())
+        report(&ask(&model, &sentences)?, seen, &mut stdout())
     }
 
     /// The sentences of the text, up to [`TEXT_BYTES_MAX`], and whether they are all.
@@ -325,8 +326,8 @@ impl Question {
 }
 
 /// Hides a word in every sentence that has a suitable one, and asks for it.
-fn ask(predictor: &Predictor, sentences: &[String]) -> Result<Vec<Question>> {
-    let tokenizer = predictor.tokenizer();
+fn ask(model: &Model, sentences: &[String]) -> Result<Vec<Question>> {
+    let (tokenizer, filler) = (model.tokenizer(), MaskFiller::new(model)?);
     let mut questions = Vec::new();
     for sentence in sentences {
         questions.extend(Question::new(tokenizer, sentence)?);
@@ -334,7 +335,7 @@ fn ask(predictor: &Predictor, sentences: &[String]) -> Result<Vec<Question>> {
     for group in questions.chunks_mut(QUESTIONS) {
         let texts: Vec<String> = group.iter().map(Question::masked).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        for (question, masks) in group.iter_mut().zip(predictor.fill_masks(&texts, 1)?) {
+        for (question, masks) in group.iter_mut().zip(filler.fill(&texts, 1)?) {
             let guess: Vec<u32> = masks.iter().map(|mask| mask.predictions[0].id).collect();
             question.right = guess == question.ids;
             question.guess = tokenizer.decode(&guess, false)?.trim().to_owned();

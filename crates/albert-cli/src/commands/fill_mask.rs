@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use albert::predict::{FilledMask, Predictor};
+use albert::MaskFiller;
+use albert::predict::FilledMask;
 use anyhow::{Context, Result};
 use serde_json::json;
 
@@ -40,11 +41,11 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let predictor = self.model.predictor()?;
+        let filler = MaskFiller::new(&self.model.load()?)?;
         let mut out = std::io::stdout().lock();
         for group in groups(self.texts.read()?, BATCH_SIZE) {
             let group = group?;
-            for (text, masks) in group.iter().zip(fill(&predictor, &group, self.top_k as usize)?) {
+            for (text, masks) in group.iter().zip(fill(&filler, &group, self.top_k as usize)?) {
                 if self.json {
                     writeln!(out, "{}", to_json(&text.text, &masks))?;
                 } else {
@@ -57,12 +58,12 @@ impl Arguments {
 }
 
 /// All texts together; if that fails, one by one, to name the one at fault.
-fn fill(predictor: &Predictor, group: &[Text], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
+fn fill(filler: &MaskFiller, group: &[Text], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
     let texts: Vec<&str> = group.iter().map(|text| text.text.as_str()).collect();
-    let together = predictor.fill_masks(&texts, top_k);
+    let together = filler.fill(&texts, top_k);
     if together.is_err() {
         for text in group {
-            predictor.fill_masks(&[&text.text], top_k).with_context(|| text.place.clone())?;
+            filler.fill(&[&text.text], top_k).with_context(|| text.place.clone())?;
         }
     }
     Ok(together?)

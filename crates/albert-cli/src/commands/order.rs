@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use albert::SentenceOrder;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
@@ -68,7 +69,7 @@ impl Pair {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let predictor = self.model.predictor()?;
+        let order = SentenceOrder::new(&self.model.load()?)?;
         let pairs: Box<dyn Iterator<Item = Result<Pair>>> = match &self.input {
             Some(path) => Box::new(lines(path).map(|text| Pair::parse(&text?))),
             None => {
@@ -81,10 +82,10 @@ impl Arguments {
             let group = group?;
             let texts: Vec<_> =
                 group.iter().map(|p| (p.first.as_str(), p.second.as_str())).collect();
-            let together = predictor.sentence_order(&texts);
+            let together = order.pairs(&texts);
             if together.is_err() {
                 for (pair, texts) in group.iter().zip(&texts) {
-                    predictor.sentence_order(&[*texts]).with_context(|| pair.place.clone())?;
+                    order.pairs(&[*texts]).with_context(|| pair.place.clone())?;
                 }
             }
             for ((first, second), scores) in texts.iter().zip(together?) {

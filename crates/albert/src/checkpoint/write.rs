@@ -14,7 +14,7 @@ use crate::config::Family;
 use crate::config::json::{QUANTIZATION_KEY, QUANTIZATION_METHOD};
 use crate::error::Result;
 use crate::files;
-use crate::model::{Model, Parameter};
+use crate::model::{Parameter, TrainingModel};
 
 /// The little-endian bytes of numbers.
 pub(super) fn bytes_of(values: &[f32]) -> Cow<'_, [u8]> {
@@ -30,7 +30,7 @@ pub(super) fn bytes_of(values: &[f32]) -> Cow<'_, [u8]> {
 ///
 /// # Errors
 /// A failed write.
-pub fn save(model: &Model, directory: &Path) -> Result<()> {
+pub fn save(model: &TrainingModel, directory: &Path) -> Result<()> {
     model.config().write(&directory.join(CONFIG_FILE))?;
     write_weights(model, &directory.join(WEIGHTS_FILE))
 }
@@ -41,7 +41,12 @@ pub fn save(model: &Model, directory: &Path) -> Result<()> {
 ///
 /// # Errors
 /// A failed write.
-pub fn save_as(model: &Model, parts: Parts, precision: Precision, directory: &Path) -> Result<()> {
+pub fn save_as(
+    model: &TrainingModel,
+    parts: Parts,
+    precision: Precision,
+    directory: &Path,
+) -> Result<()> {
     let layout = model.layout();
     let values = model.all_parameters();
     let present = [parts.pooler, parts.masked_words, parts.sentence_order, parts.head];
@@ -76,7 +81,7 @@ pub fn save_as(model: &Model, parts: Parts, precision: Precision, directory: &Pa
             (true, true, _) => "ForPreTraining",
             (true, false, _) => "ForMaskedLM",
             (false, true, Family::Bert) => "ForNextSentencePrediction",
-            (false, _, _) => "Model",
+            (false, _, _) => "TrainingModel",
         };
         config["architectures"] = json!([format!("{}{class}", model.config().family.class())]);
     }
@@ -95,7 +100,7 @@ pub fn save_as(model: &Model, parts: Parts, precision: Precision, directory: &Pa
 ///
 /// # Errors
 /// A failed write.
-pub fn write_weights(model: &Model, path: &Path) -> Result<()> {
+pub fn write_weights(model: &TrainingModel, path: &Path) -> Result<()> {
     let values = model.all_parameters();
     let mut tensors = Vec::new();
     for parameter in &model.layout().parameters {

@@ -38,7 +38,7 @@ pub trait Weights {
     fn bytes(&self, span: Span) -> Result<Option<Int8Rows>>;
 }
 
-impl Weights for super::Model {
+impl Weights for super::TrainingModel {
     fn numbers(&self, span: Span) -> Result<Vec<f32>> {
         Ok(self.parameter(span))
     }

@@ -58,7 +58,7 @@ pub enum HeadLayout {
     /// H → outputs, of pooled sequences or of tokens.
     Linear(Linear),
     /// Start, end and answerable jointly.
-    Joint(JointLayout),
+    Joint(Box<JointLayout>),
 }
 
 /// The parameters of the joint head for questions (reference, `squad_utils.py:1428`).
@@ -237,14 +237,8 @@ impl Layout {
         let head = match &self.head {
             None => vec![],
             Some(HeadLayout::Linear(linear)) => vec![linear],
-            Some(HeadLayout::Joint(JointLayout {
-                start,
-                end_dense,
-                end,
-                answerable_dense,
-                ..
-            })) => {
-                vec![start, end_dense, end, answerable_dense]
+            Some(HeadLayout::Joint(head)) => {
+                vec![&head.start, &head.end_dense, &head.end, &head.answerable_dense]
             }
         };
         self.projection.iter().chain(attention).chain(feed_forward).chain(heads).chain(head)
@@ -303,7 +297,7 @@ impl Layout {
             Head::MultipleChoice => linear("classifier", hidden, 1),
             Head::QuestionAnswering => linear("qa_outputs", hidden, 2),
             Head::JointQuestionAnswering => {
-                return HeadLayout::Joint(JointLayout {
+                return HeadLayout::Joint(Box::new(JointLayout {
                     start: linear("start_logits.dense", hidden, 1),
                     end_dense: linear("end_logits.dense_0", 2 * hidden, hidden),
                     end: linear("end_logits.dense_1", hidden, 1),
@@ -311,7 +305,7 @@ impl Layout {
                     end_norm: builder.norm(&["end_logits.LayerNorm".to_owned()], hidden),
                     answerable: builder
                         .tensor(vec!["answer_class.dense_1.weight".to_owned()], &[1, hidden]),
-                });
+                }));
             }
         })
     }

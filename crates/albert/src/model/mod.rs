@@ -25,5 +25,5 @@ pub use workspace::Workspace;
 
 use crate::backend::Cpu;
 
-/// The model everything above this module works with.
-pub type Model = Network<Cpu>;
+/// The model that is trained.
+pub type TrainingModel = Network<Cpu>;

@@ -1,6 +1,6 @@
 //! Words for the masks of a text.
 
-use super::{Predictor, softmax};
+use super::{Input, Model, TooLong, softmax};
 use crate::error::{Error, Result};
 use crate::tokenizer::Encoding;
 
@@ -24,43 +24,78 @@ pub struct FilledMask {
     pub predictions: Vec<Prediction>,
 }
 
-impl Predictor {
+/// A model with a masked-word head.
+#[derive(Clone)]
+pub struct MaskFiller {
+    model: Model,
+    candidates: Option<Vec<u32>>,
+}
+
+impl MaskFiller {
+    /// Fills masks with `model`.
+    ///
+    /// # Errors
+    /// A model without that head.
+    pub fn new(model: &Model) -> Result<Self> {
+        if model.inference().parts().masked_words {
+            return Ok(Self { model: model.clone(), candidates: None });
+        }
+        Err(Error::input(
+            "this model has no masked-word head (predictions.*): choose one that was pre-trained \
+             for masked words",
+        ))
+    }
+
+    /// The same, choosing among `words` alone. Their scores are still those among all words.
+    ///
+    /// # Errors
+    /// None, or a word that is not one piece of the vocabulary.
+    pub fn among(self, words: &[String]) -> Result<Self> {
+        let tokenizer = self.model.tokenizer();
+        let id = |word: &String| match tokenizer.encode(word)?.ids[..] {
+            [id] if id != tokenizer.special().unk => Ok(id),
+            ref ids => Err(Error::input(format!(
+                "{word:?} is not one piece of this model's vocabulary but {}: only a piece can \
+                 stand for a mask",
+                if ids.len() == 1 { "unknown".to_owned() } else { format!("{}", ids.len()) }
+            ))),
+        };
+        let mut candidates = words.iter().map(id).collect::<Result<Vec<u32>>>()?;
+        if candidates.is_empty() {
+            return Err(Error::input("there is no word to choose among: give one or more"));
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        Ok(Self { candidates: Some(candidates), ..self })
+    }
+
     /// The `top_k` likeliest words for every `[MASK]` of each text. Each mask is predicted with
     /// all others still masked.
     ///
     /// # Errors
-    /// A text without a mask, or one longer than the model's positions; a model without the
-    /// masked-word head.
-    pub fn fill_masks(&self, texts: &[&str], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
-        if !self.model.parts().masked_words {
-            return Err(Error::input(
-                "this model has no masked-word head (predictions.*): choose one that was \
-                 pre-trained for masked words",
-            ));
-        }
-        let encodings: Result<Vec<Encoding>> =
-            texts.iter().map(|text| self.encode_masked(text)).collect();
+    /// A text without a mask, or one longer than the model's positions.
+    pub fn fill(&self, texts: &[&str], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
+        let encodings: Result<Vec<Encoding>> = texts.iter().map(|text| self.encode(text)).collect();
         let encodings = encodings?;
-        let batch = self.batch(&encodings)?;
-        let mask = self.tokenizer.special().mask;
-        let masks = encodings.iter().zip(batch.starts()).map(|(encoding, start)| {
-            let places = encoding.ids.iter().enumerate().filter(|(_, id)| **id == mask);
-            places.map(|(place, _)| (place, (start + place) as u32)).collect::<Vec<_>>()
-        });
-        let masks: Vec<Vec<(usize, u32)>> = masks.collect();
-        let rows: Vec<u32> = masks.iter().flatten().map(|(_, row)| *row).collect();
-        let logits = self.with_space(|space| self.model.masked_words(&batch, &rows, space));
-        let mut of_rows = logits.chunks(self.model.config().vocab_size);
-        let mut fill = |(position, _): &(usize, u32)| {
-            let logits = of_rows.next().expect("a row of logits per mask");
-            FilledMask { position: *position, predictions: self.likeliest(logits, top_k) }
-        };
-        Ok(masks.iter().map(|masks| masks.iter().map(&mut fill).collect()).collect())
+        let model = self.model.inference();
+        self.model.in_batches(&encodings, |batch, range, space| {
+            let masks: Vec<Vec<usize>> = encodings[range].iter().map(|e| self.masks(e)).collect();
+            let starts = batch.starts().iter().zip(&masks);
+            let rows = starts.flat_map(|(start, masks)| masks.iter().map(move |m| start + m));
+            let rows: Vec<u32> = rows.map(|row| row as u32).collect();
+            let logits = model.masked_words(batch, &rows, space);
+            let mut of_rows = logits.chunks(model.config().vocab_size);
+            let mut fill = |&position: &usize| {
+                let logits = of_rows.next().expect("a row of logits per mask");
+                FilledMask { position, predictions: self.likeliest(logits, top_k) }
+            };
+            masks.iter().map(|masks| masks.iter().map(&mut fill).collect()).collect()
+        })
     }
 
-    fn encode_masked(&self, text: &str) -> Result<Encoding> {
-        let encoding = self.encode(text, None)?;
-        if encoding.ids.contains(&self.tokenizer.special().mask) {
+    fn encode(&self, text: &str) -> Result<Encoding> {
+        let encoding = self.model.encode(Input::from(text), TooLong::Refuse)?;
+        if !self.masks(&encoding).is_empty() {
             return Ok(encoding);
         }
         let start: String = text.chars().take(60).collect();
@@ -69,10 +104,18 @@ impl Predictor {
         )))
     }
 
+    /// The places of the masks.
+    fn masks(&self, encoding: &Encoding) -> Vec<usize> {
+        let mask = self.model.tokenizer().special().mask;
+        (0..encoding.len()).filter(|&place| encoding.ids[place] == mask).collect()
+    }
+
     /// The `count` likeliest ids; of equals the lower id first.
     fn likeliest(&self, logits: &[f32], count: usize) -> Vec<Prediction> {
-        let shares = softmax(&logits[..self.tokenizer.vocab_size()]);
-        let mut ids: Vec<u32> = (0..shares.len() as u32).collect();
+        let tokenizer = self.model.tokenizer();
+        let shares = softmax(&logits[..tokenizer.vocab_size()]);
+        let all = || (0..shares.len() as u32).collect();
+        let mut ids: Vec<u32> = self.candidates.clone().unwrap_or_else(all);
         let order =
             |a: &u32, b: &u32| shares[*b as usize].total_cmp(&shares[*a as usize]).then(a.cmp(b));
         let count = count.min(ids.len());
@@ -82,7 +125,7 @@ impl Predictor {
         ids.truncate(count);
         ids.sort_unstable_by(order);
         let prediction = |id: u32| Prediction {
-            token: self.tokenizer.token(id).unwrap_or_default(),
+            token: tokenizer.token(id).unwrap_or_default(),
             id,
             score: shares[id as usize],
         };

@@ -1,42 +1,122 @@
-//! Text in, answers out: a model together with its tokenizer.
+//! Text in, answers out: a model together with its tokenizer, and a type for each task that makes
+//! of its numbers what users ask for. All of them are `Send` and `Sync`, and cheap to clone.
 
+mod classify;
 mod fill_mask;
 mod sentence_order;
+mod zero_shot;
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-pub use fill_mask::{FilledMask, Prediction};
-pub use sentence_order::OrderScores;
+pub use classify::{Classifier, Scores};
+pub use fill_mask::{FilledMask, MaskFiller, Prediction};
+pub use sentence_order::{OrderScores, SentenceOrder};
+pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
 
 use crate::backend::{Cpu, Precision};
 use crate::checkpoint::{self, LoadedForInference};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{Batch, InferenceModel, InferenceSpace};
 use crate::tokenizer::{Encoding, InputOptions, Tokenizer, Truncation};
 
-/// A model with its tokenizer, usable from many threads at once.
-pub struct Predictor {
+/// Tokens that are computed together; more would be no faster, and take more memory.
+const TOKENS_PER_BATCH: usize = 4096;
+
+/// How to load a model.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// What the layers multiply; if `None`, bytes if its file has bytes, else what this processor
+    /// is best at.
+    pub precision: Option<Precision>,
+    /// What to compute with; if `None`, the widest instructions of this processor.
+    pub backend: Option<Cpu>,
+}
+
+/// A model with its tokenizer, usable from many threads at once. A clone is the same model.
+///
+/// ```no_run
+/// use albert::{Classifier, Model};
+///
+/// let model = Model::load("reviews/model")?;
+/// let classifier = Classifier::new(&model)?;
+/// for scores in classifier.classify(&["A masterpiece.", "I want my money back."])? {
+///     let (label, score) = scores.best();
+///     println!("{} ({score:.3})", classifier.labels()[label]);
+/// }
+/// # Ok::<(), albert::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    loaded: Arc<Loaded>,
+}
+
+struct Loaded {
     model: InferenceModel,
     tokenizer: Tokenizer,
+    warnings: Vec<String>,
     /// Spaces that no call is using.
     idle: Mutex<Vec<InferenceSpace>>,
 }
 
-impl Predictor {
-    /// Reads the model at `path` and the tokenizer beside it, to compute in `precision`; if `None`, in
-    /// that of its file if its weights are bytes, else in the best of this processor. Also gives a
-    /// sentence per key or tensor of its files that was not understood.
+/// A text, or two that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input<'a> {
+    /// The text, or the first of two.
+    pub first: &'a str,
+    /// The second of two.
+    pub second: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Input<'a> {
+    fn from(first: &'a str) -> Self {
+        Self { first, second: None }
+    }
+}
+
+impl<'a> From<&'a String> for Input<'a> {
+    fn from(first: &'a String) -> Self {
+        Self { first, second: None }
+    }
+}
+
+impl<'a> From<(&'a str, &'a str)> for Input<'a> {
+    fn from((first, second): (&'a str, &'a str)) -> Self {
+        Self { first, second: Some(second) }
+    }
+}
+
+/// What to do with a text of more tokens than the model has positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TooLong {
+    /// An error, so that nothing is lost unseen.
+    #[default]
+    Refuse,
+    /// The end of the longer text is cut off.
+    Truncate,
+}
+
+impl Model {
+    /// Reads the model at `path` and the tokenizer beside it.
     ///
     /// # Errors
-    /// As [`checkpoint::load_for_inference`] and [`Tokenizer::load`]; a tokenizer with more ids than the model.
-    pub fn load(
-        path: &Path,
-        backend: &Cpu,
-        precision: Option<Precision>,
-    ) -> Result<(Self, Vec<String>)> {
+    /// As [`checkpoint::load_for_inference`] and [`Tokenizer::load`]; a tokenizer with more ids
+    /// than the model.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(path, &LoadOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let backend = options.backend.clone().map_or_else(Cpu::detect, Ok)?;
         let LoadedForInference { model, warnings } =
-            checkpoint::load_for_inference(path, backend, precision)?;
+            checkpoint::load_for_inference(path, &backend, options.precision)?;
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
         let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
         if ids > vocab_size {
@@ -46,49 +126,99 @@ impl Predictor {
                 path.display()
             )));
         }
-        Ok((Self { model, tokenizer, idle: Mutex::default() }, warnings))
+        let loaded = Loaded { model, tokenizer, warnings, idle: Mutex::default() };
+        Ok(Self { loaded: Arc::new(loaded) })
     }
 
-    /// The model.
+    /// A sentence for each key or tensor of its files that was not understood.
     #[must_use]
-    pub fn model(&self) -> &InferenceModel {
-        &self.model
+    pub fn warnings(&self) -> &[String] {
+        &self.loaded.warnings
+    }
+
+    /// The description.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        self.loaded.model.config()
+    }
+
+    /// The model of numbers under it.
+    #[must_use]
+    pub fn inference(&self) -> &InferenceModel {
+        &self.loaded.model
     }
 
     /// The tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.loaded.tokenizer
     }
 
-    /// Encodes a text or a pair. One with more tokens than the model has positions is refused when
-    /// it comes into a batch.
-    fn encode(&self, first: &str, second: Option<&str>) -> Result<Encoding> {
+    /// The tokens of a text or a pair. Special tokens that are written in it are those tokens, as
+    /// in `transformers`.
+    fn encode(&self, input: Input<'_>, too_long: TooLong) -> Result<Encoding> {
         let options = InputOptions {
-            max_length: None,
-            truncation: Truncation::DoNotTruncate,
+            max_length: Some(self.config().max_position_embeddings),
+            truncation: match too_long {
+                TooLong::Refuse => Truncation::DoNotTruncate,
+                TooLong::Truncate => Truncation::LongestFirst,
+            },
             special_tokens_in_text: true,
             ..InputOptions::default()
         };
-        self.tokenizer.encode_input(first, second, &options)
+        self.tokenizer().encode_input(input.first, input.second, &options)
     }
 
-    /// One flat batch of many encodings.
-    fn batch(&self, encodings: &[Encoding]) -> Result<Batch> {
-        let mut batch = Batch::new();
-        for encoding in encodings {
-            batch.push(self.model.config(), &encoding.ids, &encoding.type_ids)?;
+    fn encode_all<'a, I: Into<Input<'a>> + Copy>(
+        &self,
+        inputs: &[I],
+        too_long: TooLong,
+    ) -> Result<Vec<Encoding>> {
+        inputs.iter().map(|&input| self.encode(input.into(), too_long)).collect()
+    }
+
+    /// Runs `compute` on the encodings, so many at a time as are computed together; it is told
+    /// which, and gives what there is for each of them. Returns all in order.
+    fn in_batches<T>(
+        &self,
+        encodings: &[Encoding],
+        mut compute: impl FnMut(&Batch, Range<usize>, &mut InferenceSpace) -> Vec<T>,
+    ) -> Result<Vec<T>> {
+        let mut results = Vec::with_capacity(encodings.len());
+        let mut start = 0;
+        while start < encodings.len() {
+            let mut batch = Batch::new();
+            let mut end = start;
+            while let Some(next) = encodings.get(end) {
+                if end > start && batch.tokens() + next.len() > TOKENS_PER_BATCH {
+                    break;
+                }
+                batch.push(self.config(), &next.ids, &next.type_ids)?;
+                end += 1;
+            }
+            results.extend(self.with_space(|space| compute(&batch, start..end, space)));
+            start = end;
         }
-        Ok(batch)
+        Ok(results)
     }
 
     /// Runs `compute` with a space that no other call is using.
     fn with_space<T>(&self, compute: impl FnOnce(&mut InferenceSpace) -> T) -> T {
-        let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let idle = || self.loaded.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut space = idle().pop().unwrap_or_default();
         let result = compute(&mut space);
         idle().push(space);
         result
+    }
+
+    /// The error of a model that lacks what a task needs.
+    fn lacks(&self, what: &str, instead: &str) -> Error {
+        let has = match &self.config().head {
+            Some(head) if self.inference().parts().head => format!("its head is {}", head.name()),
+            Some(head) => format!("its config promises {}, without the tensors", head.name()),
+            None => "it has no head for a task".to_owned(),
+        };
+        Error::input(format!("this model has no head for {what} ({has}): choose {instead}"))
     }
 }
 
@@ -100,14 +230,39 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| power / sum).collect()
 }
 
+/// The largest and its place, of equals the first.
+fn largest(scores: &[f32]) -> (usize, f32) {
+    let first = (0, f32::NEG_INFINITY);
+    let larger = |best: (usize, f32), (at, &score): (usize, &f32)| {
+        if score > best.1 { (at, score) } else { best }
+    };
+    scores.iter().enumerate().fold(first, larger)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::softmax;
+    use super::*;
 
     #[test]
     fn probabilities_add_up_even_for_large_logits() {
         let shares = softmax(&[1000.0, 1000.0, 1001.0]);
         assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-6);
         assert!((shares[2] / shares[0] - std::f32::consts::E).abs() < 1e-5);
+    }
+
+    #[test]
+    fn of_equals_the_first_is_largest() {
+        assert_eq!(largest(&[0.1, 0.4, 0.4, 0.1]), (1, 0.4));
+        assert_eq!(largest(&[-3.0]), (0, -3.0));
+    }
+
+    #[test]
+    fn tasks_are_shared_between_threads() {
+        fn shared<T: Send + Sync + Clone>() {}
+        shared::<Model>();
+        shared::<Classifier>();
+        shared::<ZeroShot>();
+        shared::<MaskFiller>();
+        shared::<SentenceOrder>();
     }
 }

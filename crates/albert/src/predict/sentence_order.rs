@@ -1,8 +1,7 @@
-//! Which of two texts comes first.
+//! Which of two texts comes first, and in which order several follow each other.
 
-use super::{Predictor, softmax};
+use super::{Input, Model, TooLong, softmax};
 use crate::error::{Error, Result};
-use crate::tokenizer::Encoding;
 
 /// The two probabilities of a pair; they add up to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,26 +12,168 @@ pub struct OrderScores {
     pub swapped: f32,
 }
 
-impl Predictor {
+/// More texts than can be tried in every order.
+const TEXTS_MAX: usize = 16;
+
+/// A model with a sentence-order head.
+#[derive(Clone)]
+pub struct SentenceOrder {
+    model: Model,
+    too_long: TooLong,
+}
+
+impl SentenceOrder {
+    /// Orders with `model`.
+    ///
+    /// # Errors
+    /// A model without that head.
+    pub fn new(model: &Model) -> Result<Self> {
+        let parts = model.inference().parts();
+        if parts.pooler && parts.sentence_order {
+            return Ok(Self { model: model.clone(), too_long: TooLong::Refuse });
+        }
+        Err(Error::input(
+            "this model has no sentence-order head (sop_classifier.*): choose one that was \
+             pre-trained for sentence order",
+        ))
+    }
+
+    /// The same, with texts that are too long treated so.
+    #[must_use]
+    pub fn too_long(self, too_long: TooLong) -> Self {
+        Self { too_long, ..self }
+    }
+
     /// Whether the texts of each pair are in order.
     ///
     /// # Errors
-    /// A pair longer than the model's positions, or a model without the sentence-order head.
-    pub fn sentence_order(&self, pairs: &[(&str, &str)]) -> Result<Vec<OrderScores>> {
-        if !(self.model.parts().pooler && self.model.parts().sentence_order) {
-            return Err(Error::input(
-                "this model has no sentence-order head (sop_classifier.*): choose one that was \
-                 pre-trained for sentence order",
-            ));
-        }
-        let encodings: Result<Vec<Encoding>> =
-            pairs.iter().map(|(first, second)| self.encode(first, Some(second))).collect();
-        let batch = self.batch(&encodings?)?;
-        let logits = self.with_space(|space| self.model.sentence_order(&batch, space));
-        let scores = |logits: &[f32]| {
+    /// A pair that is too long.
+    pub fn pairs(&self, pairs: &[(&str, &str)]) -> Result<Vec<OrderScores>> {
+        let scores = |logits: &[f32; 2]| {
             let shares = softmax(logits);
             OrderScores { in_order: shares[0], swapped: shares[1] }
         };
-        Ok(logits.chunks(2).map(scores).collect())
+        Ok(self.logits(pairs)?.iter().map(scores).collect())
+    }
+
+    fn logits<'a, I: Into<Input<'a>> + Copy>(&self, pairs: &[I]) -> Result<Vec<[f32; 2]>> {
+        let encodings = self.model.encode_all(pairs, self.too_long)?;
+        self.model.in_batches(&encodings, |batch, _, space| {
+            let logits = self.model.inference().sentence_order(batch, space);
+            logits.chunks(2).map(|logits| [logits[0], logits[1]]).collect()
+        })
+    }
+
+    /// The likeliest order of two or more texts, as their places, and its probability among all
+    /// orders. An order is as likely as the product of how likely each text is to be followed by
+    /// the next; both ways to ask about two texts count alike.
+    ///
+    /// # Errors
+    /// Fewer than two texts or more than 16, or two that are too long together.
+    pub fn order(&self, texts: &[&str]) -> Result<(Vec<usize>, f32)> {
+        let count = texts.len();
+        if !(2..=TEXTS_MAX).contains(&count) {
+            return Err(Error::input(format!(
+                "from 2 to {TEXTS_MAX} texts can be put in order, not {count}"
+            )));
+        }
+        let ways = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
+        let ways: Vec<(usize, usize)> = ways.filter(|(a, b)| a != b).collect();
+        let pairs: Vec<(&str, &str)> = ways.iter().map(|&(a, b)| (texts[a], texts[b])).collect();
+        let mut follows = vec![vec![0.0f64; count]; count];
+        for (&(a, b), [in_order, swapped]) in ways.iter().zip(self.logits(&pairs)?) {
+            let margin = f64::from(in_order - swapped) / 2.0;
+            follows[a][b] += margin;
+            follows[b][a] -= margin;
+        }
+        for row in follows.iter_mut().flatten() {
+            // The logarithm of the sigmoid.
+            *row = -(-*row).exp().ln_1p();
+        }
+        Ok(likeliest_order(&follows))
+    }
+}
+
+/// The order with the largest sum of `follows[a][b]` over neighbours `a, b`, and its share of the
+/// exponentials of all orders' sums (Held and Karp 1962).
+fn likeliest_order(follows: &[Vec<f64>]) -> (Vec<usize>, f32) {
+    let count = follows.len();
+    let sets = 1usize << count;
+    // For each set of texts that came so far, and which came last: the best sum, what came before,
+    // and the logarithm of the sum over all ways.
+    let mut best = vec![(f64::NEG_INFINITY, count); sets * count];
+    let mut total = vec![f64::NEG_INFINITY; sets * count];
+    for first in 0..count {
+        best[(1 << first) * count + first] = (0.0, count);
+        total[(1 << first) * count + first] = 0.0;
+    }
+    for set in 1..sets {
+        for last in (0..count).filter(|last| set & (1 << last) != 0) {
+            let (from, sum) = (best[set * count + last].0, total[set * count + last]);
+            for next in (0..count).filter(|next| set & (1 << next) == 0) {
+                let at = (set | 1 << next) * count + next;
+                let step = follows[last][next];
+                if from + step > best[at].0 {
+                    best[at] = (from + step, last);
+                }
+                total[at] = log_add(total[at], sum + step);
+            }
+        }
+    }
+    let all = &total[(sets - 1) * count..];
+    let sum = all.iter().fold(f64::NEG_INFINITY, |sum, &x| log_add(sum, x));
+    let ends = (0..count).map(|last| (best[(sets - 1) * count + last].0, last));
+    let (top, mut last) = ends.fold((f64::NEG_INFINITY, 0), |a, b| if b.0 > a.0 { b } else { a });
+    let (mut order, mut set) = (Vec::with_capacity(count), sets - 1);
+    while last < count {
+        order.push(last);
+        (set, last) = (set & !(1 << last), best[set * count + last].1);
+    }
+    order.reverse();
+    (order, (top - sum).exp() as f32)
+}
+
+/// `ln(e^a + e^b)`.
+fn log_add(a: f64, b: f64) -> f64 {
+    let (high, low) = (a.max(b), a.min(b));
+    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every order, one after the other.
+    fn orders(rest: Vec<usize>) -> Vec<Vec<usize>> {
+        if rest.is_empty() {
+            return vec![vec![]];
+        }
+        let without = |at: usize| {
+            let mut others = rest.clone();
+            let first = others.remove(at);
+            orders(others).into_iter().map(move |order| [vec![first], order].concat())
+        };
+        (0..rest.len()).flat_map(without).collect()
+    }
+
+    #[test]
+    fn the_best_of_all_orders_is_found_and_its_share() {
+        for count in 2..7 {
+            let follows: Vec<Vec<f64>> = (0..count)
+                .map(|a| {
+                    (0..count).map(|b| -(((a * 7 + b * 5 + a * b) % 11) as f64) / 3.0).collect()
+                })
+                .collect();
+            let sum = |order: &[usize]| -> f64 {
+                order.windows(2).map(|pair| follows[pair[0]][pair[1]]).sum()
+            };
+            let all: Vec<f64> = orders((0..count).collect()).iter().map(|o| sum(o)).collect();
+            let top = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (order, share) = likeliest_order(&follows);
+            assert_eq!(order.len(), count);
+            assert!((sum(&order) - top).abs() < 1e-12);
+            let expected = top.exp() / all.iter().map(|x| x.exp()).sum::<f64>();
+            assert!((f64::from(share) - expected).abs() < 1e-6, "{share} {expected}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::step::Parts;
 use crate::backend::{Backend, Cpu, Precision};
 use crate::config::ModelConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Layout, Model, OptimizerState, Plan, Start, Workspace};
+use crate::model::{Layout, OptimizerState, Plan, Start, TrainingModel, Workspace};
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 
@@ -50,7 +50,7 @@ pub struct Pretraining {
     settings: Settings,
     tokenizer: Tokenizer,
     feed: Feed,
-    model: Model,
+    model: TrainingModel,
     optimizer: OptimizerState<Cpu>,
     progress: Progress,
     plan: Plan,
@@ -130,7 +130,7 @@ impl Pretraining {
         let restored = restored.unwrap_or_else(|| {
             let seed = Seed::new(settings.seed).split("initial weights", 0);
             let start = Start { seed, positions: settings.positions.into() };
-            let model = Model::initialised(backend, config, start);
+            let model = TrainingModel::initialised(backend, config, start);
             let optimizer = OptimizerState::new(&model);
             Restored { model, optimizer, progress: Progress::START }
         });
@@ -157,7 +157,7 @@ impl Pretraining {
 
     /// The model as it is now.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &TrainingModel {
         &self.model
     }
 

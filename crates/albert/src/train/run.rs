@@ -28,7 +28,7 @@ use crate::config::ModelConfig;
 use crate::data::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
-use crate::model::{Layout, Model, OptimizerState};
+use crate::model::{Layout, OptimizerState, TrainingModel};
 use crate::tokenizer::Tokenizer;
 
 const SETTINGS_FILE: &str = "config.toml";
@@ -78,7 +78,7 @@ pub struct Run {
 
 /// A checkpoint in memory.
 pub(super) struct Restored {
-    pub(super) model: Model,
+    pub(super) model: TrainingModel,
     pub(super) optimizer: OptimizerState<Cpu>,
     pub(super) progress: Progress,
 }
@@ -241,7 +241,7 @@ impl Run {
     /// says.
     pub(super) fn save(
         &self,
-        model: &Model,
+        model: &TrainingModel,
         optimizer: &OptimizerState<Cpu>,
         progress: &Progress,
         tokenizer: &Tokenizer,
@@ -328,7 +328,7 @@ fn write_run(
 
 fn write_checkpoint(
     directory: &Path,
-    model: &Model,
+    model: &TrainingModel,
     optimizer: &OptimizerState<Cpu>,
     progress: &Progress,
 ) -> Result<()> {
