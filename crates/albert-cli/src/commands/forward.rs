@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use albert::checkpoint;
+use albert::config::Head;
 use albert::model::{Batch, InferenceModel, InferenceSpace};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -17,8 +18,9 @@ use crate::input::{Text, lines};
       albert forward --model run/model --input - --output tensors.safetensors
 
 For input line N (from 0, blank lines not counted) the output holds last_hidden_state.N [tokens,
-hidden_size], pooler_output.N [hidden_size], prediction_logits.N [tokens, vocab_size] and
-sop_logits.N [2], as far as the model has the parts that compute them.")]
+hidden_size], pooler_output.N [hidden_size], prediction_logits.N [tokens, vocab_size],
+sop_logits.N [2], and logits.N of a head for a task, [outputs] or [tokens, outputs], as far as the
+model has the parts that compute them.")]
 pub(crate) struct Arguments {
     /// JSON lines {\"input_ids\": [...], \"token_type_ids\": [...]}; the types may be left out
     #[arg(long, value_name = "FILE")]
@@ -106,6 +108,10 @@ fn compute(
     let outputs = model.forward(batch, space);
     let parts = model.parts();
     let order = parts.pooler && parts.sentence_order;
+    let logits = match outputs.logits.len() / tokens {
+        outputs if config.head.as_ref().is_some_and(Head::is_of_tokens) => vec![tokens, outputs],
+        _ => vec![outputs.logits.len()],
+    };
     let tensors = [
         (true, "last_hidden_state", outputs.last_hidden_state, vec![tokens, config.hidden_size]),
         (parts.pooler, "pooler_output", outputs.pooler_output, vec![config.hidden_size]),
@@ -116,6 +122,7 @@ fn compute(
             vec![tokens, config.vocab_size],
         ),
         (order, "sop_logits", outputs.sop_logits, vec![2]),
+        (!outputs.logits.is_empty(), "logits", outputs.logits, logits),
     ];
     let present = tensors.into_iter().filter(|(present, ..)| *present);
     present.map(|(_, name, values, shape)| (format!("{name}.{number}"), values, shape)).collect()

@@ -157,16 +157,22 @@ impl Model {
     /// The tokens of a text or a pair. Special tokens that are written in it are those tokens, as
     /// in `transformers`.
     fn encode(&self, input: Input<'_>, too_long: TooLong) -> Result<Encoding> {
+        let limit = self.config().max_position_embeddings;
         let options = InputOptions {
-            max_length: Some(self.config().max_position_embeddings),
-            truncation: match too_long {
-                TooLong::Refuse => Truncation::DoNotTruncate,
-                TooLong::Truncate => Truncation::LongestFirst,
-            },
+            max_length: (too_long == TooLong::Truncate).then_some(limit),
+            truncation: Truncation::LongestFirst,
             special_tokens_in_text: true,
             ..InputOptions::default()
         };
-        self.tokenizer().encode_input(input.first, input.second, &options)
+        let encoding = self.tokenizer().encode_input(input.first, input.second, &options)?;
+        if encoding.len() > limit {
+            return Err(Error::input(format!(
+                "the text has {} tokens, and the model {limit} positions \
+                 (max_position_embeddings): shorten it, or have its end cut off",
+                encoding.len()
+            )));
+        }
+        Ok(encoding)
     }
 
     fn encode_all<'a, I: Into<Input<'a>> + Copy>(
