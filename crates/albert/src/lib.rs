@@ -19,7 +19,8 @@ pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
 pub use predict::{
-    Classifier, Input, LoadOptions, MaskFiller, Model, SentenceOrder, TooLong, ZeroShot,
+    Chooser, Classifier, Embedder, Input, LoadOptions, MaskFiller, Model, SentenceOrder, TooLong,
+    ZeroShot,
 };
 
 /// The examples of the README, so that they stay true.

@@ -1,7 +1,9 @@
 //! Text in, answers out: a model together with its tokenizer, and a type for each task that makes
 //! of its numbers what users ask for. All of them are `Send` and `Sync`, and cheap to clone.
 
+mod choose;
 mod classify;
+mod embed;
 mod fill_mask;
 mod sentence_order;
 mod zero_shot;
@@ -10,7 +12,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+pub use choose::{Choice, Chooser, Question};
 pub use classify::{Classifier, Scores};
+pub use embed::{Embedder, cosine_similarity};
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
 pub use sentence_order::{OrderScores, SentenceOrder};
 pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
@@ -270,5 +274,7 @@ mod tests {
         shared::<ZeroShot>();
         shared::<MaskFiller>();
         shared::<SentenceOrder>();
+        shared::<Chooser>();
+        shared::<Embedder>();
     }
 }
