@@ -5,7 +5,7 @@ with it in float64, and the same weights in every format that is read. All weigh
 bfloat16 and in float16, so that every file must give the same float32 numbers to the bit.
 
 The checkpoints of TensorFlow are written by another program, since PyTorch and TensorFlow rarely
-live in one environment: `python make_tensorflow.py OUT`, afterwards.
+live in one environment: `python make_tensorflow.py OUT HEADS`, afterwards.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""Writes the models of `make_fixtures.py` as checkpoints of TensorFlow: `python make_tensorflow.py OUT`.
+"""Writes models as checkpoints of TensorFlow: `python make_tensorflow.py OUT HEADS`, where OUT has
+the models of `make_fixtures.py` and HEADS those of `../parity/heads.py fixtures`.
 
 The variables have the names and the optimizer slots of google-research/albert and
 google-research/bert, and are saved by TensorFlow itself (`tf.compat.v1.train.Saver`): OUT/albert/tf in
-one file, OUT/albert/tf_shards in two, OUT/bert/tf in one.
+one file, OUT/albert/tf_shards in two, OUT/bert/tf in one, and HEADS/albert_.../tf of each head that
+the original code fine-tunes.
 """
 
 import argparse
@@ -38,6 +40,10 @@ def albert_variable(name: str) -> str:
     if name == "predictions.bias":
         return "cls/predictions/output_bias"
     stem, leaf = name.rsplit(".", 1)
+    # `classifier_utils.py:797`, `squad_utils.py:734` and, of the joint head, `squad_utils.py:1428`.
+    scope = {"classifier": "", "qa_outputs": "cls/squad/"}.get(stem)
+    if scope is not None:
+        return scope + "output_" + {"weight": "weights", "bias": "bias"}[leaf]
     if stem == "sop_classifier.classifier":
         return "cls/seq_relationship/output_" + {"weight": "weights", "bias": "bias"}[leaf]
     stem = {"albert.pooler": "bert/pooler/dense"}.get(stem, stem.replace(".", "/"))
@@ -82,25 +88,35 @@ def save(tensors: dict[str, np.ndarray], path: Path, shards: int) -> None:
             saver.save(session, str(path), write_meta_graph=False, write_state=False)
 
 
+def write(directory: Path, variable, config_name: str, places: list[tuple[str, int]]) -> None:
+    """The model in `directory` as checkpoints in directories in it, each of so many files."""
+    config = json.loads((directory / "config.json").read_text())
+    # The original files have neither a model_type nor Hugging Face's name of the activation.
+    keys = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+            "intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob",
+            "max_position_embeddings", "type_vocab_size", "initializer_range",
+            "embedding_size", "num_hidden_groups", "inner_group_num"]  # fmt: skip
+    original = {key: config[key] for key in keys if key in config} | {"hidden_act": "gelu"}
+    tensors = load_file(directory / "model.safetensors")
+    tensors = {variable(name): values for name, values in tensors.items()}
+    for place, shards in places:
+        save(tensors, directory / place / "model.ckpt-7", shards)
+        text = json.dumps(original, indent=2) + "\n"
+        (directory / place / config_name).write_text(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    parser.add_argument("heads", type=Path)
+    arguments = parser.parse_args()
+    out = arguments.out
+    heads = ["sequenceclassification", "questionanswering", "jointquestionanswering"]
+    for directory in [arguments.heads / f"albert_{head}" for head in heads]:
+        write(directory, albert_variable, "albert_config.json", [("tf", 1)])
     for family, variable in [("albert", albert_variable), ("bert", bert_variable)]:
-        config = json.loads((out / family / "config.json").read_text())
-        # The original files have neither a model_type nor Hugging Face's name of the activation.
-        keys = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                "intermediate_size", "hidden_dropout_prob", "attention_probs_dropout_prob",
-                "max_position_embeddings", "type_vocab_size", "initializer_range",
-                "embedding_size", "num_hidden_groups", "inner_group_num"]  # fmt: skip
-        original = {key: config[key] for key in keys if key in config} | {"hidden_act": "gelu"}
-        tensors = load_file(out / family / "model.safetensors")
-        tensors = {variable(name): values for name, values in tensors.items()}
         places = [("tf", 1)] + ([("tf_shards", 2)] if family == "albert" else [])
-        for place, shards in places:
-            save(tensors, out / family / place / "model.ckpt-7", shards)
-            text = json.dumps(original, indent=2) + "\n"
-            (out / family / place / f"{family}_config.json").write_text(text)
+        write(out / family, variable, f"{family}_config.json", places)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Models of every head, held against transformers.
 
     python heads.py fixtures OUT                 writes the golden fixtures of the heads
-    python heads.py check --albert-binary PATH [--count 20] [--seed 0] [--full]
+    python heads.py check --albert-binary PATH [--count 20] [--seed 0] [--full | --model DIR]
 
 `check` draws configs (groups, inner groups, widths, heads, activations, eps), makes of each a model
 with every head and random weights, and compares all that `albert forward` gives, for sequences of
 many lengths, with transformers in float64. With --full the configs are albert-base-v2 and
-bert-base. Exit code 0: they agree; 1: they do not. Works with transformers 4 and 5.
+bert-base, with --model it is the model in a directory. Exit code 0: they agree; 1: they do not. Works with transformers 4 and 5.
 """
 
 import argparse
@@ -192,34 +192,55 @@ def run(binary: Path, directory: Path, sequences: list[dict]) -> dict[str, np.nd
     return load_file(target)
 
 
-def check(binary: Path, configs, rng: np.random.Generator) -> bool:
-    """The worst error of each head over all configs."""
-    worst: dict[str, tuple[float, str]] = {}
+class Worst:
+    """The largest error of each output of each kind of model."""
+
+    def __init__(self, binary: Path, rng: np.random.Generator):
+        self.binary, self.rng = binary, rng
+        self.errors: dict[str, tuple[float, str]] = {}
+
+    def check(self, model, directory: Path, where: str) -> None:
+        """Compares `model`, which is saved in `directory`."""
+        sequences = draw_sequences(model.config, self.rng, 5)
+        got = run(self.binary, directory, sequences)
+        model, name = model.double(), type(model).__name__
+        for i, sequence in enumerate(sequences):
+            for kind, want in outputs(model, sequence).items():
+                found = got.pop(f"{kind}.{i}", np.array(np.nan))
+                error = relative_error(found.reshape(-1), want.reshape(-1))
+                self.add(f"{name} {kind}", error, where)
+        for unexpected in got:
+            self.add(f"{name} {unexpected} is not expected", np.inf, where)
+
+    def add(self, what: str, error: float, where: str) -> None:
+        if not error <= self.errors.get(what, (-1.0, ""))[0]:
+            self.errors[what] = error, where
+
+    def agree(self) -> bool:
+        for name, (error, where) in sorted(self.errors.items()):
+            verdict = "" if error <= ERROR_MAX else "  FAILED"
+            print(f"{name:52} {error:.1e} ({where}){verdict}")
+        return all(error <= ERROR_MAX for error, _ in self.errors.values())
+
+
+def check_drawn(worst: Worst, configs) -> None:
     for number, config in enumerate(configs):
-        albert = isinstance(config, AlbertConfig)
-        for head in HEADS if albert else BERT_HEADS:
+        for head in HEADS if isinstance(config, AlbertConfig) else BERT_HEADS:
             model = build(type(config)(**config.to_diff_dict()), head).eval()
             if config.vocab_size < 1000:
-                draw_weights(model, 0.2, rng)
+                draw_weights(model, 0.2, worst.rng)
             with tempfile.TemporaryDirectory() as directory:
                 save(model, Path(directory))
-                sequences = draw_sequences(config, rng, 5)
-                got = run(binary, Path(directory), sequences)
-            model = model.double()
-            for i, sequence in enumerate(sequences):
-                for kind, want in outputs(model, sequence).items():
-                    found = got.pop(f"{kind}.{i}", np.array(np.nan))
-                    error = relative_error(found.reshape(-1), want.reshape(-1))
-                    name = f"{type(model).__name__} {kind}"
-                    known = worst.get(name, (-1.0, ""))
-                    worst[name] = max(known, (error, f"config {number}"), key=lambda x: x[0])
-            if got:
-                print(f"{type(model).__name__}: not expected: {sorted(got)}")
-                return False
-    for name, (error, where) in sorted(worst.items()):
-        verdict = "" if error <= ERROR_MAX else "  FAILED"
-        print(f"{name:52} {error:.1e} ({where}){verdict}")
-    return all(error <= ERROR_MAX for error, _ in worst.values())
+                worst.check(model, Path(directory), f"config {number}")
+
+
+def check_saved(worst: Worst, directory: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(directory)
+    kind = getattr(transformers, config.architectures[0])
+    model, info = kind.from_pretrained(directory, output_loading_info=True)
+    if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
+        sys.exit(f"{directory}: {info}")
+    worst.check(model.eval(), directory, str(directory))
 
 
 def write_fixtures(out: Path) -> None:
@@ -266,19 +287,26 @@ def main() -> None:
     checking.add_argument("--count", type=int, default=20)
     checking.add_argument("--seed", type=int, default=0)
     checking.add_argument("--full", action="store_true")
+    checking.add_argument("--model", type=Path)
     arguments = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if arguments.command == "fixtures":
         write_fixtures(arguments.out)
         return
-    rng = np.random.default_rng(arguments.seed)
+    worst = Worst(arguments.albert_binary, np.random.default_rng(arguments.seed))
     torch.manual_seed(arguments.seed)
-    base = AlbertConfig(
-        hidden_size=768, num_attention_heads=12, intermediate_size=3072, hidden_act="gelu_new"
-    )
-    drawn = (draw_config(rng, number % 2 == 0) for number in range(arguments.count))
-    agrees = check(arguments.albert_binary, [base, BertConfig()] if arguments.full else drawn, rng)
+    if arguments.model is not None:
+        check_saved(worst, arguments.model)
+    elif arguments.full:
+        base = AlbertConfig(
+            hidden_size=768, num_attention_heads=12, intermediate_size=3072, hidden_act="gelu_new"
+        )
+        check_drawn(worst, [base, BertConfig()])
+    else:
+        drawn = (draw_config(worst.rng, number % 2 == 0) for number in range(arguments.count))
+        check_drawn(worst, drawn)
+    agrees = worst.agree()
     print("agree" if agrees else "DISAGREE")
     sys.exit(0 if agrees else 1)
 

@@ -133,3 +133,34 @@ fn what_the_config_says_of_them() {
     assert_eq!(head("tokenclassification"), Head::TokenClassification { labels });
     assert_eq!(head("jointquestionanswering"), Head::JointQuestionAnswering);
 }
+
+/// Checkpoints of the original code do not say what they were fine-tuned for; their variables do.
+#[test]
+fn of_the_original_code() {
+    for (head, labels) in
+        [("sequenceclassification", 5), ("questionanswering", 0), ("jointquestionanswering", 0)]
+    {
+        let same = Fixture::open("albert", head);
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/heads");
+        let directory = Path::new(root).join(format!("albert_{head}/tf"));
+        let cpu = Cpu::detect().unwrap();
+        let loaded = checkpoint::load_for_inference(&directory, &cpu, Some(Precision::F32));
+        let LoadedForInference { model, warnings } = loaded.unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(
+            warnings[0].contains("gelu_new") && warnings[1].contains("is taken as the head of")
+        );
+        assert_eq!(model.config().head.as_ref().unwrap().labels().len(), labels);
+        let space = &mut InferenceSpace::default();
+        if head == "jointquestionanswering" {
+            let lengths = same.batch.starts().windows(2).map(|ends| ends[1] - ends[0]);
+            let contexts: Vec<_> = lengths.map(|length| 0..length).collect();
+            let answers = model.joint_answers(&same.batch, &contexts, 3, space);
+            assert_eq!(answers, same.model.joint_answers(&same.batch, &contexts, 3, space));
+        } else {
+            let logits = model.forward(&same.batch, space).logits;
+            assert!(!logits.is_empty());
+            assert_eq!(logits, same.model.forward(&same.batch, space).logits);
+        }
+    }
+}

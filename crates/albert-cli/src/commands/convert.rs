@@ -78,8 +78,11 @@ impl Arguments {
     }
 }
 
-/// A sentence for each part that a model lacks.
+/// A sentence for each part that a model lacks. One with a head for a task needs no other.
 pub(crate) fn lacking(path: &Path, parts: Parts) -> Vec<String> {
+    if parts.head {
+        return Vec::new();
+    }
     let named = [
         (parts.pooler, "pooler"),
         (parts.masked_words, "masked-word head"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use albert::backend::Precision;
 use albert::checkpoint::{self, Inspection, WEIGHTS_FILE};
-use albert::config::{Family, ModelConfig};
+use albert::config::{Family, Head, ModelConfig};
 use albert::model::Layout;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -98,6 +98,7 @@ fn to_json(inspection: &Inspection) -> Value {
             "bf16": inspection.bytes(Precision::Bf16),
             "int8": inspection.bytes(Precision::Int8),
         },
+        "parts": parts(inspection),
         "missing": inspection.missing,
         "unexpected": inspection.unexpected,
         "training": inspection.training,
@@ -130,7 +131,11 @@ fn to_table(inspection: &Inspection, tensors: bool) -> String {
         ),
     ];
     if let Some(format) = inspection.format {
+        rows.push(("parts", parts(inspection).join(", ")));
         rows.push(("stored", stored(inspection, format)));
+    }
+    if let Some(head) = &config.head {
+        rows.push(("head", described(head)));
     }
     for (name, names) in [
         ("missing", &inspection.missing),
@@ -147,6 +152,26 @@ fn to_table(inspection: &Inspection, tensors: bool) -> String {
         table += &tensor_lines(inspection);
     }
     table
+}
+
+/// The parts that are whole, as users call them.
+fn parts(inspection: &Inspection) -> Vec<&'static str> {
+    let parts = inspection.parts;
+    let all = [
+        (true, "encoder"),
+        (parts.pooler, "pooler"),
+        (parts.masked_words, "masked words"),
+        (parts.sentence_order, "sentence order"),
+        (parts.head, inspection.config.head.as_ref().map_or("", Head::name)),
+    ];
+    all.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).collect()
+}
+
+fn described(head: &Head) -> String {
+    match head.labels() {
+        [] => head.name().to_owned(),
+        labels => format!("{}, {} labels: {}", head.name(), labels.len(), shortened(labels)),
+    }
 }
 
 /// The format, the number of tensors, and the types of their elements.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::int8::kept_as_bytes;
 use super::source::{Format, Source};
-use super::{Opened, Parts, present_parts};
+use super::{Opened, Parts, part_ranges, present_parts};
 use crate::backend::Precision;
 use crate::config::ModelConfig;
 use crate::error::Result;
@@ -35,8 +35,10 @@ pub struct Inspection {
     pub tensors: Vec<StoredTensor>,
     /// The parts that are whole.
     pub parts: Parts,
-    /// The names of parameters that are not there.
+    /// The names of parameters that are not there although others of their part are.
     pub missing: Vec<String>,
+    /// All that is not there.
+    absent: Vec<String>,
     /// The names of tensors that belong to no part of the model.
     pub unexpected: Vec<String>,
     /// The names of what only served training.
@@ -66,7 +68,20 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     }
     let absent = tensors.absent(&layout);
     inspection.parts = present_parts(&tensors, &layout, &absent)?;
-    inspection.missing = absent.iter().map(|parameter| parameter.name().to_owned()).collect();
+    let names = |parameters: &[&Parameter]| -> Vec<String> {
+        parameters.iter().map(|parameter| parameter.name().to_owned()).collect()
+    };
+    inspection.absent = names(&absent);
+    let wholly: Vec<_> = part_ranges(&layout)
+        .into_iter()
+        .filter(|range| {
+            let mut of_part = layout.parameters.iter().filter(|p| range.contains(&p.span.offset));
+            of_part.all(|parameter| absent.contains(&parameter))
+        })
+        .collect();
+    let is_wholly = |p: &&Parameter| wholly.iter().any(|range| range.contains(&p.span.offset));
+    let missing: Vec<&Parameter> = absent.into_iter().filter(|p| !is_wholly(p)).collect();
+    inspection.missing = names(&missing);
     inspection.unexpected = tensors.unexpected(inspection.config.family, &layout)?;
     inspection.format = Some(source.format());
     let stored = tensors.named.iter().map(|(name, tensor)| StoredTensor {
@@ -90,13 +105,14 @@ impl Inspection {
             tensors: Vec::new(),
             parts: Parts::default(),
             missing: Vec::new(),
+            absent: Vec::new(),
             unexpected: Vec::new(),
             training: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    /// The parameters, each counted once, that are not missing: all of the config without weights.
+    /// The parameters, each counted once, that are there: all of the config without weights.
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.sum(&Layout::new(&self.config), |parameter| parameter.span.len)
@@ -117,9 +133,8 @@ impl Inspection {
     }
 
     fn sum(&self, layout: &Layout, of: impl Fn(&Parameter) -> usize) -> usize {
-        let is_there = |parameter: &&Parameter| {
-            !self.missing.iter().any(|missing| missing == parameter.name())
-        };
+        let is_there =
+            |parameter: &&Parameter| !self.absent.iter().any(|absent| absent == parameter.name());
         layout.parameters.iter().filter(is_there).map(of).sum()
     }
 }
