@@ -11,10 +11,11 @@ use std::ops::Range;
 pub struct Adam {
     /// The step size.
     pub learning_rate: f32,
-    /// The decay of the running mean of gradients.
-    pub beta1: f32,
+    /// The decay of the running mean of gradients; in `f64`, since in `f32` what is left to 1 would
+    /// be wrong by 1e-5.
+    pub beta1: f64,
     /// The decay of the running mean of squared gradients.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f32,
     /// The share of the parameters taken away, times the learning rate.
@@ -32,7 +33,7 @@ impl Adam {
         if !self.bias_correction {
             return (1.0, 1.0);
         }
-        let of = |beta: f32| (1.0 - f64::from(beta).powf(self.step as f64)) as f32;
+        let of = |beta: f64| (1.0 - beta.powf(self.step as f64)) as f32;
         (of(self.beta1), of(self.beta2))
     }
 }
@@ -43,7 +44,7 @@ impl Adam {
 /// `p -= lr (m / c1) / (sqrt(v / c2) + eps)` with `c = 1 - beta^step`. Without, that of BERT and
 /// ALBERT: `p -= lr (m / (sqrt(v) + eps) + wd p)`.
 ///
-/// Largest relative error of parameters and moments after ten steps: 1.5e-7.
+/// Largest relative error of parameters and moments after ten steps: 6e-7.
 ///
 /// # Panics
 /// When lengths disagree.
@@ -73,7 +74,7 @@ pub fn adamw_step(
 /// the update, `p -= lr ratio u`. Returns the ratio: 1 when `trust_ratio` is off or a norm is
 /// zero.
 ///
-/// Largest relative error of parameters and moments after ten steps: 2e-7.
+/// Largest relative error of parameters and moments after ten steps: 6e-7.
 ///
 /// # Panics
 /// When lengths disagree.
@@ -131,8 +132,9 @@ impl Kernel for Moments<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (b1, rest1) = (s.splat(self.adam.beta1), s.splat(1.0 - self.adam.beta1));
-        let (b2, rest2) = (s.splat(self.adam.beta2), s.splat(1.0 - self.adam.beta2));
+        let Adam { beta1, beta2, .. } = *self.adam;
+        let (b1, rest1) = (s.splat(beta1 as f32), s.splat((1.0 - beta1) as f32));
+        let (b2, rest2) = (s.splat(beta2 as f32), s.splat((1.0 - beta2) as f32));
         zip(
             s,
             self.m,

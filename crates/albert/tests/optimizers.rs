@@ -96,9 +96,7 @@ fn check_on<B: Backend>(
 
 fn check(optimizer: &Optimizer, is_plain: impl Fn(&str) -> bool) {
     check_on(|| Reference, optimizer, &is_plain, 1e-12);
-    // Without bias correction nothing cancels that 1 - 0.999 is 1.3e-5 too small in f32.
-    let limit = if optimizer.bias_correction { 1e-6 } else { 1e-5 };
-    check_on(|| Cpu::detect().unwrap(), optimizer, &is_plain, limit);
+    check_on(|| Cpu::detect().unwrap(), optimizer, &is_plain, 1e-6);
 }
 
 fn is_bias_or_norm(name: &str) -> bool {

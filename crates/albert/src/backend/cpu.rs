@@ -557,8 +557,8 @@ impl Backend for Cpu {
     ) {
         let adam = kernels::Adam {
             learning_rate: step.learning_rate as f32,
-            beta1: step.beta1 as f32,
-            beta2: step.beta2 as f32,
+            beta1: step.beta1,
+            beta2: step.beta2,
             eps: step.eps as f32,
             weight_decay: step.weight_decay as f32,
             step: step.bias_correction_step.unwrap_or(1),
