@@ -175,8 +175,9 @@ def draw_config(rng: np.random.Generator, albert: bool):
 def draw_sequences(config, rng: np.random.Generator, count: int) -> list[dict]:
     positions = config.max_position_embeddings
     lengths = [1, positions, *rng.integers(2, positions + 1, count - 2).tolist()]
+    # Not the padding, whose embedding torch gives no gradient.
     draw = lambda length: {
-        "input_ids": rng.integers(0, config.vocab_size, length).tolist(),
+        "input_ids": rng.integers(1, config.vocab_size, length).tolist(),
         "token_type_ids": np.sort(rng.integers(0, 2, length)).tolist(),
     }
     return [draw(length) for length in lengths]
@@ -243,6 +244,34 @@ def check_saved(worst: Worst, directory: Path) -> None:
     worst.check(model.eval(), directory, str(directory))
 
 
+def losses(model, sequences: list[dict]) -> list[torch.Tensor]:
+    """What transformers makes of each sequence and a target; of the options of a choice, at once."""
+    ids = [torch.tensor([sequence["input_ids"]]) for sequence in sequences]
+    types = [torch.tensor([sequence["token_type_ids"]]) for sequence in sequences]
+    name, found = type(model).__name__, []
+    if name.endswith("MultipleChoice"):
+        padded = lambda rows: nn.utils.rnn.pad_sequence([row[0] for row in rows], batch_first=True)
+        mask = padded([torch.ones_like(row) for row in ids])
+        inputs = dict(input_ids=padded(ids), token_type_ids=padded(types), attention_mask=mask)
+        inputs = {key: rows[None] for key, rows in inputs.items()}
+        return [model(**inputs, labels=torch.tensor([1])).loss]
+    for number, (row, kinds) in enumerate(zip(ids, types)):
+        length = row.shape[1]
+        if name.endswith("SequenceClassification"):
+            target = dict(labels=torch.tensor([number % LABELS]))
+        elif name.endswith("TokenClassification"):
+            labels = torch.arange(length) % (LABELS + 1) - 1
+            target = dict(labels=torch.where(labels < 0, -100, labels)[None])
+            if length == 1:
+                continue  # The only token is not asked about: a mean of nothing.
+        else:
+            target = dict(
+                start_positions=torch.tensor([length // 3]), end_positions=torch.tensor([length // 2])
+            )
+        found.append(model(input_ids=row, token_type_ids=kinds, **target).loss)
+    return found
+
+
 def write_fixtures(out: Path) -> None:
     """One tiny model for each head and family."""
     rng = np.random.default_rng(7)
@@ -272,6 +301,13 @@ def write_fixtures(out: Path) -> None:
                 else:
                     values = {"logits": outputs(model, sequence)["logits"].astype(np.float32)}
                 expected |= {f"{key}.{i}": np.ascontiguousarray(x) for key, x in values.items()}
+            if not isinstance(model, Joint):
+                loss = sum(losses(model, sequences))
+                loss.backward()
+                expected["loss"] = np.array([loss.item()], np.float32)
+                for name, parameter in model.named_parameters():
+                    if parameter.grad is not None:
+                        expected[f"grad.{name}"] = as_array(parameter.grad).astype(np.float32)
             save_file(expected, directory / "expected.safetensors")
             print(directory)
 

@@ -3,8 +3,8 @@
 mod common;
 
 use albert::backend::Reference;
-use albert::config::{Activation, ModelConfig, Sharing};
-use albert::model::{Batch, Network, Scales, Start, Targets, Workspace};
+use albert::config::{Activation, Head, ModelConfig, Problem, Sharing};
+use albert::model::{Batch, IGNORED, Network, Scales, Start, Targets, TaskTargets, Workspace};
 use albert::random::Seed;
 use common::{assert_close, relative_error};
 use rand::RngExt;
@@ -52,8 +52,15 @@ fn loss(network: &Net, space: &mut Workspace<Reference>, g: &mut Vec<f64>) -> f6
     SCALES.masked * losses.masked.sum + SCALES.sentence * losses.sentence.sum
 }
 
-/// Central differences of every element of every tensor.
 fn check(config: &ModelConfig) {
+    check_loss(config, loss);
+}
+
+/// Central differences of every element of every tensor.
+fn check_loss(
+    config: &ModelConfig,
+    loss: impl Fn(&Net, &mut Workspace<Reference>, &mut Vec<f64>) -> f64,
+) {
     config.validate().unwrap();
     let mut network = network(config);
     let (mut space, mut unused) = (Workspace::new(&network), network.zero_gradients());
@@ -71,8 +78,12 @@ fn check(config: &ModelConfig) {
             at(0.0);
         }
         let analytic = &gradients[parameter.span.range()];
-        if parameter.name().ends_with("key.bias") {
-            // A bias of the keys shifts all scores of a row alike, which softmax does not see: the
+        let of_a_choice =
+            config.head == Some(Head::MultipleChoice) && parameter.name() == "classifier.bias";
+        if of_a_choice
+            || ["key.bias", "qa_outputs.bias"].iter().any(|n| parameter.name().ends_with(n))
+        {
+            // It shifts all scores that a softmax is taken of alike, which that does not see: the
             // gradient is zero, up to rounding.
             assert!(analytic.iter().chain(&differences).all(|x| x.abs() < 1e-9), "{analytic:?}");
         } else {
@@ -144,6 +155,57 @@ fn with_dropout() {
 fn loss_of(config: &ModelConfig) -> f64 {
     let network = network(config);
     loss(&network, &mut Workspace::new(&network), &mut network.zero_gradients())
+}
+
+fn check_head(head: Head, targets: TaskTargets) {
+    let scale = 0.4;
+    let loss = |network: &Net, space: &mut Workspace<Reference>, g: &mut Vec<f64>| {
+        let (batch, _) = batch(network.config());
+        scale * network.train_task(&batch, &targets, scale, DROPOUT_SEED, space, g).sum
+    };
+    let dropped = ModelConfig { classifier_dropout_prob: 0.4, head: Some(head), ..config() };
+    check_loss(&dropped, loss);
+    let plain = ModelConfig { classifier_dropout_prob: 0.0, ..dropped.clone() };
+    let loss_of = |config: &ModelConfig| {
+        let network = network(config);
+        loss(&network, &mut Workspace::new(&network), &mut network.zero_gradients())
+    };
+    // Questions have none.
+    let has_dropout = dropped.head != Some(Head::QuestionAnswering);
+    assert_eq!((loss_of(&dropped) - loss_of(&plain)).abs() > 1e-4, has_dropout);
+    // Evaluation is training without dropout.
+    let (network, (batch, _)) = (network(&dropped), batch(&dropped));
+    let mut space = Workspace::new(&network);
+    let (evaluated, logits) = network.evaluate_task(&batch, &targets, &mut space);
+    assert!((scale * evaluated.sum - loss_of(&plain)).abs() < 1e-12);
+    assert_eq!(logits, network.forward(&batch, &mut space).logits);
+}
+
+#[test]
+fn sequence_classification() {
+    let head = |outputs, problem| Head::sequence_classification(outputs, problem);
+    let classes = TaskTargets::Classes(vec![2, 0, 1], Some(vec![1.0, 2.0, 0.5]));
+    check_head(head(3, Problem::SingleLabel), classes);
+    check_head(head(2, Problem::MultiLabel), TaskTargets::Several(vec![1., 0., 1., 1., 0., 0.]));
+    check_head(head(1, Problem::Regression), TaskTargets::Numbers(vec![0.5, -2.0, 3.0]));
+}
+
+#[test]
+fn token_classification() {
+    let labels = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let mut classes: Vec<u32> = (0..12).map(|token| token % 3).collect();
+    (classes[0], classes[7]) = (IGNORED, IGNORED);
+    check_head(Head::TokenClassification { labels }, TaskTargets::Classes(classes, None));
+}
+
+#[test]
+fn multiple_choice() {
+    check_head(Head::MultipleChoice, TaskTargets::Choices(vec![(3, 1)]));
+}
+
+#[test]
+fn question_answering() {
+    check_head(Head::QuestionAnswering, TaskTargets::Spans(vec![(2, 5), (0, 0), (3, 3)]));
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl<B: Backend> Network<B> {
     // Heads.
 
     /// The pooler: dense and tanh of the tokens in `first`, the first ones of sequences.
-    fn pool(&self, first: &[u32], space: &mut Workspace<B>) {
+    pub(super) fn pool(&self, first: &[u32], space: &mut Workspace<B>) {
         let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
         let heads = &mut space.heads;
         backend.gather(&space.stream, hidden, first, &mut heads.first);
@@ -59,7 +59,7 @@ impl<B: Backend> Network<B> {
 
     /// Adds the gradient of the tokens in `first`, from that of the pooled ones, to
     /// `scratch.hidden`.
-    fn pool_backward(&self, first: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
+    pub(super) fn pool_backward(&self, first: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
         let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
         let (heads, pooler) = (&mut space.heads, &self.layout.pooler);
         backend.tanh_backward(&heads.pooled, &mut heads.d_pooled, rows * hidden);

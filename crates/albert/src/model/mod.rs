@@ -9,6 +9,8 @@ mod layout;
 mod memory;
 mod network;
 mod optimizer;
+mod task;
+mod task_loss;
 mod workspace;
 
 pub use batch::{Batch, Targets};
@@ -21,6 +23,7 @@ pub use layout::{AttentionBlock, FeedForwardBlock, HeadLayout, JointLayout, Layo
 pub use memory::{Plan, TrainingMemory, default_tokens_per_batch};
 pub use network::Network;
 pub use optimizer::{Optimizer, OptimizerKind, OptimizerState};
+pub use task_loss::{IGNORED, TaskLoss, TaskTargets};
 pub use workspace::Workspace;
 
 use crate::backend::Cpu;
