@@ -1,97 +1,223 @@
-//! Texts from arguments, a file or standard input, line by line, so that memory does not grow
-//! with their number.
+//! What commands read: records from arguments, a file or standard input, in whatever format, read
+//! ahead by a thread and in constant memory.
+
+mod lines;
+mod queue;
 
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use albert::files::{called, read_lines};
-use anyhow::{Result, anyhow, bail};
+use albert::Error;
+use albert::files::{called, is_standard_input};
+use albert::records::{Format, Options, Place, Record, Records, Value, Values};
+use anyhow::{Result, bail};
 
-/// Longest text, in bytes: what is longer is not a text for a model of 512 tokens.
-const TEXT_BYTES_MAX: usize = 1 << 20;
+pub(crate) use lines::{Text, all_lines, lines};
+use queue::Queue;
+pub(crate) use queue::Read;
 
-/// Where the texts of a command come from.
+/// Where the records of a command come from. The command has arguments called `texts` beside it.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Texts {
-    /// The texts
-    #[arg(value_name = "TEXT")]
-    texts: Vec<String>,
-
-    /// Read the texts from FILE, one per line; - is standard input
+pub(crate) struct Input {
+    /// Read from FILE, plain or .gz or .zst; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     input: Option<PathBuf>,
+
+    /// What FILE holds [default: what its extension says (.jsonl .ndjson .json .csv .tsv
+    /// .parquet, and .gz or .zst after it), otherwise lines]
+    #[arg(long, value_name = "FORMAT", value_enum, conflicts_with = "texts")]
+    input_format: Option<InputFormat>,
+
+    /// The first row of FILE (CSV or TSV) is no header; its columns are called 1, 2, ...
+    #[arg(long, conflicts_with = "texts")]
+    no_header: bool,
+
+    /// What to do about a record that cannot be read or answered
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "stop")]
+    pub(crate) on_error: OnError,
 }
 
-/// A text and where it came from, for messages.
-pub(crate) struct Text {
-    pub(crate) text: String,
-    pub(crate) place: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum InputFormat {
+    /// One text on each line; where a command needs several, with tabs between them
+    Lines,
+    /// One JSON object on each line
+    Jsonl,
+    /// Commas, quotes, and a header
+    Csv,
+    /// Tabs and a header; quotes are characters like others
+    Tsv,
+    /// Apache Parquet
+    Parquet,
 }
 
-impl Texts {
-    /// The texts in order; without arguments, those on standard input.
-    pub(crate) fn read(self) -> Result<Box<dyn Iterator<Item = Result<Text>>>> {
-        if !self.texts.is_empty() {
-            let texts = self.texts.into_iter().enumerate();
-            return Ok(Box::new(
-                texts.map(|(i, text)| Ok(Text { text, place: format!("argument {}", i + 1) })),
-            ));
+/// What to do about a record that cannot be read or answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnError {
+    /// Answer those before it, name it, and exit with 1
+    Stop,
+    /// Name it on standard error and go on; exit with 0 if any record was answered, else with 1
+    Skip,
+}
+
+/// A column that a command reads.
+pub(crate) struct Column<'a> {
+    /// The flag that names it.
+    pub(crate) flag: &'static str,
+    /// What was given with the flag.
+    pub(crate) given: Option<&'a str>,
+    /// What it is called otherwise.
+    pub(crate) default: &'static str,
+}
+
+/// Records as they come.
+pub(crate) struct Source {
+    queue: Arc<Queue>,
+    /// What the columns of the command are called here, in its order.
+    pub(crate) columns: Vec<String>,
+}
+
+/// The records of texts that were typed, one each.
+pub(crate) fn arguments(texts: &[String], column: &str) -> Vec<Record> {
+    let record = |(text, number): (&String, u64)| {
+        Record::text_of(Place::Argument(number), column, text.clone())
+    };
+    texts.iter().zip(1..).map(record).collect()
+}
+
+impl Input {
+    /// The records of the command: those `typed` if there are any, else those of the file or of
+    /// standard input. A plain line is the text of the column, or of all of them with tabs
+    /// in between.
+    pub(crate) fn open(&self, typed: Vec<Record>, columns: &[Column<'_>]) -> Result<Source> {
+        if !typed.is_empty() {
+            let columns = columns.iter().map(|column| column.default.to_owned()).collect();
+            return Ok(Source { queue: Arc::new(Queue::of(typed)), columns });
         }
-        let path = match self.input {
-            Some(path) => path,
+        let path = match &self.input {
+            Some(path) => path.clone(),
             None if stdin().is_terminal() => {
                 bail!("no text: give it as an argument, or with --input FILE (- is standard input)")
             }
             None => PathBuf::from("-"),
         };
-        Ok(lines(&path))
+        let format = self.format(&path);
+        let names = self.names(&path, format, columns)?;
+        let options = Options { format, header: !self.no_header, columns: names.clone() };
+        let queue = Arc::new(Queue::new(&path));
+        let filling = Arc::clone(&queue);
+        let columns = names.clone();
+        std::thread::spawn(move || filling.fill(|queue| read(&path, &options, &names, queue)));
+        Ok(Source { queue, columns })
     }
-}
 
-/// Every line of a file; what makes one fail names its place.
-pub(crate) fn all_lines(path: &Path) -> impl Iterator<Item = Result<Text>> + use<> {
-    let name = called(path).display().to_string();
-    read_lines(vec![path.to_owned()]).zip(1_u64..).map(move |(text, number)| {
-        Ok(Text { text: text?, place: format!("{name}, line {number}") })
-    })
-}
-
-/// The lines of a file that are not blank, as texts for a model; a file without any is an error.
-pub(crate) fn lines(path: &Path) -> Box<dyn Iterator<Item = Result<Text>>> {
-    let name = called(path).display().to_string();
-    let mut texts = all_lines(path)
-        .filter(|line| !line.as_ref().is_ok_and(|line| line.text.trim().is_empty()))
-        .map(|line| line.and_then(checked));
-    let mut found = false;
-    Box::new(std::iter::from_fn(move || {
-        let next = texts.next();
-        let is_empty = next.is_none() && !found;
-        found = true;
-        if is_empty { Some(Err(anyhow!("there is no text in {name}"))) } else { next }
-    }))
-}
-
-fn checked(text: Text) -> Result<Text> {
-    if text.text.len() > TEXT_BYTES_MAX {
-        bail!(
-            "{}: longer than {} MiB, more than any model reads at once; put one text on each line",
-            text.place,
-            TEXT_BYTES_MAX >> 20
-        );
-    }
-    Ok(text)
-}
-
-/// Groups of at most `size` items, so that they can be computed together.
-pub(crate) fn groups<T>(
-    mut items: impl Iterator<Item = Result<T>>,
-    size: usize,
-) -> impl Iterator<Item = Result<Vec<T>>> {
-    std::iter::from_fn(move || {
-        let group: Result<Vec<T>> = items.by_ref().take(size).collect();
-        match group {
-            Ok(group) if group.is_empty() => None,
-            result => Some(result),
+    /// The same, but a file called .tsv of which nothing more is said is lines with tabs, without
+    /// a header.
+    pub(crate) fn with_bare_tsv(mut self, columns: &[Column<'_>]) -> Self {
+        let is_tsv = self.input.as_deref().and_then(Format::of) == Some(Format::Tsv);
+        let is_bare = !self.no_header && columns.iter().all(|column| column.given.is_none());
+        if is_tsv && is_bare && self.input_format.is_none() {
+            self.input_format = Some(InputFormat::Lines);
         }
-    })
+        self
+    }
+
+    fn format(&self, path: &Path) -> Format {
+        match self.input_format {
+            Some(InputFormat::Lines) => Format::Lines,
+            Some(InputFormat::Jsonl) => Format::Jsonl,
+            Some(InputFormat::Csv) => Format::Csv,
+            Some(InputFormat::Tsv) => Format::Tsv,
+            Some(InputFormat::Parquet) => Format::Parquet,
+            None => Format::of(path).unwrap_or(Format::Lines),
+        }
+    }
+
+    /// What the columns are called in a file of this format.
+    fn names(&self, path: &Path, format: Format, columns: &[Column<'_>]) -> Result<Vec<String>> {
+        let file = called(path).display();
+        let has_header = matches!(format, Format::Csv | Format::Tsv);
+        if self.no_header && !has_header {
+            bail!("{file} is not read as CSV or TSV, so --no-header says nothing about it");
+        }
+        let mut names = Vec::new();
+        for (column, number) in columns.iter().zip(1..) {
+            names.push(match column.given {
+                Some(_) if format == Format::Lines => bail!(
+                    "{file} is read as lines, which have no columns: leave out {}, or say what the \
+                     file holds with --input-format",
+                    column.flag
+                ),
+                Some(name) if self.no_header && name.parse::<usize>().is_err() => bail!(
+                    "{} {name}: with --no-header, columns are called by number, 1, 2, ...",
+                    column.flag
+                ),
+                Some(name) => name.to_owned(),
+                None if self.no_header => number.to_string(),
+                None => column.default.to_owned(),
+            });
+        }
+        Ok(names)
+    }
+}
+
+/// Reads all records into the queue, until there are no more or nobody wants them.
+fn read(path: &Path, options: &Options, names: &[String], queue: &Queue) -> albert::Result<()> {
+    let mut records = Records::open(path, options)?;
+    if !is_standard_input(path) {
+        queue.show(records.progress());
+    }
+    let mut found = false;
+    while let Some(record) = records.next() {
+        let record = match record {
+            Err(error) if records.is_broken() => return Err(error),
+            Ok(record) if options.format == Format::Lines && names.len() > 1 => {
+                split(record, names)
+            }
+            record => record,
+        };
+        found = true;
+        if !queue.push(record.map_or_else(Read::Bad, Read::Record)) {
+            return Ok(());
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    Err(Error::input(format!("there is no text in {}", called(path).display())))
+}
+
+/// The columns of a line with tabs between them.
+fn split(record: Record, names: &[String]) -> albert::Result<Record> {
+    let (place, values) = record.into_parts();
+    let line = values.values().next().and_then(Value::as_str).unwrap_or_default();
+    let parts: Vec<&str> = line.split('\t').collect();
+    if parts.len() != names.len() {
+        let wanted = if names.len() == 2 { "two".to_owned() } else { names.len().to_string() };
+        return Err(Error::input(format!(
+            "{place}: expected {wanted} texts with a tab between them, found {} tabs",
+            parts.len() - 1
+        )));
+    }
+    let values = names.iter().cloned().zip(parts.into_iter().map(Value::from));
+    Ok(Record::new(place, Values::from_iter(values)))
+}
+
+impl Source {
+    /// What has been read so far and not been taken, at least one record; nothing at the end.
+    pub(crate) fn take(&self) -> Vec<Read> {
+        self.queue.take()
+    }
+
+    /// The share of the input that has been read, where that is known.
+    pub(crate) fn share(&self) -> Option<f64> {
+        self.queue.share()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }

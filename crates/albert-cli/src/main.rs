@@ -6,6 +6,7 @@ mod engine;
 mod input;
 mod output;
 mod plot;
+mod stream;
 
 use std::process::ExitCode;
 

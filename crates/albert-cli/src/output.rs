@@ -1,9 +1,18 @@
-//! What every command prints with: lines on standard output, progress on standard error.
+//! What every command writes with: answers on standard output or into files, progress and notes on
+//! standard error.
+
+mod answers;
+mod file;
+mod vectors;
 
 use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+pub(crate) use answers::{Answers, Output, Show};
+pub(crate) use file::refuse_other_than_file;
+pub(crate) use vectors::Vectors;
 
 /// Whether `error` only says that the reader of our output went away (`albert ... | head`).
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {

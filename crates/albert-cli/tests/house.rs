@@ -12,9 +12,10 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "error",
     "files",
+    "records",
     "random",
     "config",
     "tokenizer",

@@ -1,31 +1,39 @@
 //! `albert fill-mask`
 
-use std::io::Write as _;
-
 use albert::MaskFiller;
 use albert::predict::FilledMask;
-use anyhow::{Context, Result};
-use serde_json::json;
+use albert::records::Record;
+use anyhow::Result;
+use serde_json::{Value, json};
 
 use crate::engine::ModelFlags;
-use crate::input::{Text, Texts, groups};
-
-/// Texts computed together.
-const BATCH_SIZE: usize = 32;
+use crate::input::{Column, Input, arguments};
+use crate::output::{Output, Show};
+use crate::stream::{self, Job, about_tokens};
 
 /// Fill in the words that stand behind [MASK]
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   albert fill-mask --model run/model \"Paris is the [MASK] of France.\"
   albert fill-mask --model run/model --input texts.txt --top-k 3 --json
+  albert fill-mask --model run/model --candidates good,bad \"It was a [MASK] film.\"
+  albert fill-mask --model run/model --input reviews.csv --text-column review --output filled.csv
 
-With --json, one object per text:
+With --json, one object per text, whose keys are the columns of CSV:
   {\"text\", \"masks\": [{\"position\", \"predictions\": [{\"token\", \"id\", \"score\"}]}]}
 where position counts tokens ([CLS] is 0), and token is the piece of the vocabulary: one that
 begins a word starts with \u{2581} (SentencePiece), one that continues it with ## (WordPiece).")]
 pub(crate) struct Arguments {
+    /// The texts
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
     #[command(flatten)]
-    texts: Texts,
+    input: Input,
+
+    /// The column that holds the text [default: text]
+    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
+    text_column: Option<String>,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -34,42 +42,69 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top_k: u32,
 
-    /// Print one JSON object per text
-    #[arg(long)]
-    json: bool,
+    /// Choose among these words alone, each one piece of the vocabulary
+    #[arg(long, value_name = "WORD,WORD...", value_delimiter = ',')]
+    candidates: Vec<String>,
+
+    #[command(flatten)]
+    output: Output,
 }
+
+/// Tokens that a mask counts for beside its own: a row of logits is a word of memory for each
+/// piece of the vocabulary.
+const TOKENS_OF_MASK: usize = 16;
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let filler = MaskFiller::new(&self.model.load()?)?;
-        let mut out = std::io::stdout().lock();
-        for group in groups(self.texts.read()?, BATCH_SIZE) {
-            let group = group?;
-            for (text, masks) in group.iter().zip(fill(&filler, &group, self.top_k as usize)?) {
-                if self.json {
-                    writeln!(out, "{}", to_json(&text.text, &masks))?;
-                } else {
-                    write!(out, "{}", to_table(&text.text, &masks))?;
-                }
-            }
+        let mut filler = MaskFiller::new(&self.model.load()?)?;
+        if !self.candidates.is_empty() {
+            filler = filler.among(&self.candidates)?;
         }
-        Ok(())
+        let column =
+            Column { flag: "--text-column", given: self.text_column.as_deref(), default: "text" };
+        let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
+        let job = FillMask { filler, top_k: self.top_k as usize };
+        let answers = self.output.open(FillMask::FIELDS)?;
+        stream::run(&job, &source, self.input.on_error, answers)
     }
 }
 
-/// All texts together; if that fails, one by one, to name the one at fault.
-fn fill(filler: &MaskFiller, group: &[Text], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
-    let texts: Vec<&str> = group.iter().map(|text| text.text.as_str()).collect();
-    let together = filler.fill(&texts, top_k);
-    if together.is_err() {
-        for text in group {
-            filler.fill(&[&text.text], top_k).with_context(|| text.place.clone())?;
-        }
-    }
-    Ok(together?)
+struct FillMask {
+    filler: MaskFiller,
+    top_k: usize,
 }
 
-fn to_json(text: &str, masks: &[FilledMask]) -> serde_json::Value {
+impl Job for FillMask {
+    type Item = String;
+    type Answer = Vec<FilledMask>;
+
+    fn item(&self, record: &Record, columns: &[String]) -> Result<String> {
+        Ok(record.text(&columns[0])?.into_owned())
+    }
+
+    fn tokens(&self, text: &String) -> usize {
+        about_tokens(text) + TOKENS_OF_MASK * text.matches("[MASK]").count()
+    }
+
+    fn compute(&self, texts: &[String]) -> Result<Vec<Vec<FilledMask>>> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Ok(self.filler.fill(&texts, self.top_k)?)
+    }
+}
+
+impl Show<String, Vec<FilledMask>> for FillMask {
+    const FIELDS: &'static [&'static str] = &["text", "masks"];
+
+    fn text(&self, text: &String, masks: &Vec<FilledMask>) -> String {
+        to_table(text, masks)
+    }
+
+    fn json(&self, text: &String, masks: &Vec<FilledMask>) -> Value {
+        to_json(text, masks)
+    }
+}
+
+fn to_json(text: &str, masks: &[FilledMask]) -> Value {
     let masks: Vec<_> = masks
         .iter()
         .map(|mask| {

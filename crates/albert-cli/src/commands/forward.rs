@@ -1,15 +1,16 @@
 //! `albert forward`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use albert::checkpoint;
 use albert::config::Head;
 use albert::model::{Batch, InferenceModel, InferenceSpace};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::engine::{Engine, PrecisionFlag, warn};
 use crate::input::{Text, lines};
+use crate::output::refuse_other_than_file;
 
 /// Write the raw tensors a model computes for given token ids
 #[derive(Debug, clap::Args)]
@@ -57,7 +58,7 @@ impl Arguments {
         let (backend, precision) = (self.engine.backend()?, self.precision.given());
         let loaded = checkpoint::load_for_inference(&self.model, &backend, precision)?;
         warn(&loaded.warnings);
-        check_output(&self.output)?;
+        refuse_other_than_file(&self.output)?;
         let mut space = InferenceSpace::default();
         let mut tensors = Vec::new();
         for (number, text) in lines(&self.input).enumerate() {
@@ -71,14 +72,6 @@ impl Arguments {
             .collect();
         Ok(checkpoint::write_tensors(&tensors, &self.output)?)
     }
-}
-
-/// The output is renamed into place, which must not replace a device or a directory.
-fn check_output(path: &Path) -> Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        bail!("{} exists and is not a file; name the file to write", path.display());
-    }
-    Ok(())
 }
 
 fn parse(model: &InferenceModel, text: &Text) -> Result<Batch> {

@@ -1,8 +1,11 @@
 //! One file per command: what was typed, what it means, and the call into the library.
 
 mod bench;
+mod choose;
+mod classify;
 mod convert;
 mod demo;
+mod embed;
 mod fill_mask;
 mod forward;
 mod inspect;
@@ -10,6 +13,8 @@ mod order;
 mod plot;
 mod prepare;
 mod pretrain;
+mod similarity;
+mod texts;
 mod tokenizer;
 
 use anyhow::Result;
@@ -30,6 +35,10 @@ enum Command {
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
     Plot(plot::Arguments),
+    Classify(classify::Arguments),
+    Choose(choose::Arguments),
+    Embed(embed::Arguments),
+    Similarity(similarity::Arguments),
     FillMask(fill_mask::Arguments),
     Order(order::Arguments),
     Forward(forward::Arguments),
@@ -46,6 +55,10 @@ impl Arguments {
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
+            Command::Classify(arguments) => arguments.run(),
+            Command::Choose(arguments) => arguments.run(),
+            Command::Embed(arguments) => arguments.run(),
+            Command::Similarity(arguments) => arguments.run(),
             Command::FillMask(arguments) => arguments.run(),
             Command::Order(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),

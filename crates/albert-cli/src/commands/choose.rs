@@ -1,0 +1,152 @@
+//! `albert choose`
+
+use albert::predict::{Choice, Question};
+use albert::records::{Place, Record, Values};
+use albert::{Chooser, TooLong};
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::engine::ModelFlags;
+use crate::input::{Column, Input};
+use crate::output::{Output, Show};
+use crate::stream::{self, Job, about_tokens};
+
+/// Choose the best of several options, given a text and a question
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  albert choose --model race/model --context \"Tom has a dog.\" --question \"What does Tom have?\" \\
+      \"A cat.\" \"A dog.\" \"A bird.\"
+  albert choose --model race/model --input questions.jsonl --json
+
+A _ in the question is where the option stands; without one, the option follows the question. The
+records of a file have the columns context, question and options, a list; in CSV and TSV it is
+written as JSON: [\"A cat.\", \"A dog.\"].
+
+With --json, one object per question: {\"choice\", \"index\", \"scores\"}, the scores in the order of the
+options, adding up to 1.")]
+pub(crate) struct Arguments {
+    /// The options
+    #[arg(value_name = "OPTION", required_unless_present = "input", requires = "context")]
+    texts: Vec<String>,
+
+    /// The text that the question is about
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    context: Option<String>,
+
+    /// The question
+    #[arg(long, value_name = "TEXT", default_value = "", conflicts_with = "input")]
+    question: String,
+
+    #[command(flatten)]
+    input: Input,
+
+    /// The column that holds the context [default: context]
+    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
+    context_column: Option<String>,
+
+    /// The column that holds the question [default: question]
+    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
+    question_column: Option<String>,
+
+    /// The column that holds the options [default: options]
+    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
+    options_column: Option<String>,
+
+    /// Cut off the end of a context that is too long for the model, instead of refusing it
+    #[arg(long)]
+    truncate: bool,
+
+    #[command(flatten)]
+    model: ModelFlags,
+
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let column = |flag, given: &'static str| (flag, given);
+        let given = [&self.context_column, &self.question_column, &self.options_column]
+            .map(Option::as_deref);
+        let names = [
+            column("--context-column", "context"),
+            column("--question-column", "question"),
+            column("--options-column", "options"),
+        ];
+        let columns: Vec<Column<'_>> = names
+            .into_iter()
+            .zip(given)
+            .map(|((flag, default), given)| Column { flag, given, default })
+            .collect();
+        let too_long = if self.truncate { TooLong::Truncate } else { TooLong::Refuse };
+        let chooser = Chooser::new(&self.model.load()?)?.too_long(too_long);
+        let typed = self.context.as_ref().map(|context| {
+            let values = json!({
+                "context": context, "question": self.question, "options": self.texts
+            });
+            let values: Values = serde_json::from_value(values).expect("it is an object");
+            Record::new(Place::Arguments, values)
+        });
+        let source = self.input.open(typed.into_iter().collect(), &columns)?;
+        let answers = self.output.open(Choose::FIELDS)?;
+        stream::run(&Choose { chooser }, &source, self.input.on_error, answers)
+    }
+}
+
+struct Choose {
+    chooser: Chooser,
+}
+
+struct Item {
+    context: String,
+    question: String,
+    options: Vec<String>,
+}
+
+impl Item {
+    fn as_question(&self) -> Question<'_> {
+        Question { context: &self.context, question: &self.question, options: &self.options }
+    }
+}
+
+impl Job for Choose {
+    type Item = Item;
+    type Answer = Choice;
+
+    fn item(&self, record: &Record, columns: &[String]) -> Result<Item> {
+        let options = record.texts(&columns[2])?;
+        let is_empty = |option: &String| option.trim().is_empty();
+        ensure!(!options.iter().any(is_empty), "{}: an option is empty", record.place());
+        let text = |column: &String| Ok::<_, anyhow::Error>(record.text(column)?.into_owned());
+        Ok(Item { context: text(&columns[0])?, question: text(&columns[1])?, options })
+    }
+
+    fn tokens(&self, item: &Item) -> usize {
+        let shared = about_tokens(&item.context) + about_tokens(&item.question);
+        item.options.iter().map(|option| shared + about_tokens(option)).sum()
+    }
+
+    fn compute(&self, items: &[Item]) -> Result<Vec<Choice>> {
+        let questions: Vec<Question<'_>> = items.iter().map(Item::as_question).collect();
+        Ok(self.chooser.choose(&questions)?)
+    }
+}
+
+impl Show<Item, Choice> for Choose {
+    const FIELDS: &'static [&'static str] = &["choice", "index", "scores"];
+
+    fn text(&self, item: &Item, choice: &Choice) -> String {
+        let mut table = format!("{}\n", item.question);
+        for (at, (option, score)) in item.options.iter().zip(&choice.scores).enumerate() {
+            let mark = if at == choice.index { '*' } else { ' ' };
+            table += &format!("{mark} {:>6.2} %  {option}\n", 100.0 * score);
+        }
+        table
+    }
+
+    fn json(&self, item: &Item, choice: &Choice) -> Value {
+        json!({
+            "choice": item.options[choice.index], "index": choice.index, "scores": choice.scores
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Answers as text, JSONL or CSV, on standard output or into a file.
+
+use std::io::{BufWriter, StdoutLock, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::file::NewFile;
+use super::vectors::Vectors;
+
+/// Where the answers of a command go, and how they are written down.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Write the answers to FILE, which appears when it is whole
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// How to write the answers [default: what the extension of --output says (.jsonl, .csv),
+    /// otherwise text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<OutputFormat>,
+
+    /// The same as --format jsonl
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON object for each answer
+    Jsonl,
+    /// A header and a row for each answer, with what is nested as JSON in its cell
+    Csv,
+}
+
+/// How the answers of a command are shown.
+pub(crate) trait Show<Item, Answer> {
+    /// The keys of [`Show::json`], which are the columns of CSV.
+    const FIELDS: &'static [&'static str];
+
+    /// For people: whole lines.
+    fn text(&self, item: &Item, answer: &Answer) -> String;
+
+    /// For programs: an object.
+    fn json(&self, item: &Item, answer: &Answer) -> Value;
+}
+
+/// Answers being written.
+pub(crate) struct Answers {
+    sink: Sink,
+    format: OutputFormat,
+    /// The columns of CSV.
+    fields: &'static [&'static str],
+}
+
+enum Sink {
+    Standard(BufWriter<StdoutLock<'static>>),
+    File(NewFile),
+}
+
+impl Output {
+    fn format(&self) -> OutputFormat {
+        let extension = self.output.as_deref().and_then(Path::extension);
+        match (self.format, extension.and_then(|extension| extension.to_str())) {
+            (Some(format), _) => format,
+            (None, _) if self.json => OutputFormat::Jsonl,
+            (None, Some("jsonl" | "ndjson")) => OutputFormat::Jsonl,
+            (None, Some("csv")) => OutputFormat::Csv,
+            (None, _) => OutputFormat::Text,
+        }
+    }
+
+    /// A file of vectors of so many numbers, if the output is to be one.
+    pub(crate) fn vectors(&self, width: usize) -> Result<Option<Vectors>> {
+        let is_one = |path: &&PathBuf| {
+            self.format.is_none() && !self.json && Vectors::has_extension_of(path)
+        };
+        self.output.as_ref().filter(is_one).map(|path| Vectors::create(path, width)).transpose()
+    }
+
+    /// Begins to write answers with these fields.
+    pub(crate) fn open(&self, fields: &'static [&'static str]) -> Result<Answers> {
+        let sink = match &self.output {
+            Some(path) => Sink::File(NewFile::create(path)?),
+            None => Sink::Standard(BufWriter::with_capacity(1 << 16, std::io::stdout().lock())),
+        };
+        let mut answers = Answers { sink, format: self.format(), fields };
+        if answers.format == OutputFormat::Csv {
+            answers.put(&csv_row(fields.iter().map(|name| (*name).to_owned()))?)?;
+        }
+        Ok(answers)
+    }
+}
+
+impl Answers {
+    /// Whether the answers themselves go to standard output.
+    pub(crate) fn on_standard_output(&self) -> bool {
+        matches!(self.sink, Sink::Standard(_))
+    }
+
+    pub(crate) fn write<Item, Answer, S: Show<Item, Answer>>(
+        &mut self,
+        show: &S,
+        item: &Item,
+        answer: &Answer,
+    ) -> Result<()> {
+        match self.format {
+            OutputFormat::Text => self.put(show.text(item, answer).as_bytes()),
+            OutputFormat::Jsonl => self.put(format!("{}\n", show.json(item, answer)).as_bytes()),
+            OutputFormat::Csv => {
+                let object = show.json(item, answer);
+                let cells = self.fields.iter().map(|field| cell(&object[field]));
+                let row = csv_row(cells)?;
+                self.put(&row)
+            }
+        }
+    }
+
+    /// Lets readers of standard output see what there is.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        match &mut self.sink {
+            Sink::Standard(out) => Ok(out.flush()?),
+            Sink::File(_) => Ok(()),
+        }
+    }
+
+    /// Ends the answers; a file appears now.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        match self.sink {
+            Sink::Standard(_) => Ok(()),
+            Sink::File(file) => file.finish(),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.sink {
+            Sink::Standard(out) => Ok(out.write_all(bytes)?),
+            Sink::File(file) => Ok(file.write_all(bytes).map_err(|error| file.failed(error))?),
+        }
+    }
+}
+
+/// What stands in a cell: a text as it is, nothing for null, otherwise JSON.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        value => value.to_string(),
+    }
+}
+
+fn csv_row(cells: impl Iterator<Item = String>) -> Result<Vec<u8>> {
+    let mut row = csv::WriterBuilder::new().buffer_capacity(256).from_writer(Vec::new());
+    row.write_record(cells).context("writing a row of CSV")?;
+    let row = row.into_inner();
+    ensure!(row.is_ok(), "a row of CSV could not be written");
+    Ok(row.unwrap_or_default())
+}

@@ -1,0 +1,236 @@
+//! The one loop of the commands that answer records: batches by a budget of tokens, answers in the
+//! order of the records, and what becomes of a record at fault. Memory does not grow with the
+//! number of records.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+
+use albert::records::{Place, Record};
+use anyhow::{Error, Result, bail};
+use indicatif::{HumanCount, ProgressBar};
+
+use crate::input::{OnError, Read, Source};
+use crate::output::{Answers, Show, note, progress_bar};
+
+/// Tokens computed together: enough to keep all threads busy, few enough to answer steadily.
+const BATCH_TOKENS: usize = 4096;
+
+/// Steps of the progress bar.
+const BAR_STEPS: u64 = 1000;
+
+/// What a command does with records.
+pub(crate) trait Job {
+    /// What it needs of a record.
+    type Item;
+    /// What it says of one.
+    type Answer;
+
+    /// The item of a record, `columns` being what its columns are called there. An error names
+    /// the place of the record, as those of [`Record`] do.
+    fn item(&self, record: &Record, columns: &[String]) -> Result<Self::Item>;
+
+    /// About how many tokens an item has.
+    fn tokens(&self, item: &Self::Item) -> usize;
+
+    /// The answers to some items; an error need not say which of them is at fault.
+    fn compute(&self, items: &[Self::Item]) -> Result<Vec<Self::Answer>>;
+}
+
+/// Where answers are written.
+pub(crate) trait Writer<J: Job> {
+    fn write(&mut self, job: &J, item: &J::Item, answer: &J::Answer) -> Result<()>;
+
+    /// Lets readers see what there is so far.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Makes the output whole; without this, a file does not appear.
+    fn finish(self) -> Result<()>;
+
+    /// Whether a progress bar would stand between answers.
+    fn on_terminal(&self) -> bool;
+}
+
+impl<J: Job + Show<J::Item, J::Answer>> Writer<J> for Answers {
+    fn write(&mut self, job: &J, item: &J::Item, answer: &J::Answer) -> Result<()> {
+        Answers::write(self, job, item, answer)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Answers::flush(self)
+    }
+
+    fn finish(self) -> Result<()> {
+        Answers::finish(self)
+    }
+
+    fn on_terminal(&self) -> bool {
+        self.on_standard_output() && std::io::stdout().is_terminal()
+    }
+}
+
+/// About how many tokens a text has: of English, four bytes make one. Others have more, but none
+/// more than four times as many, and no text more than a model has positions.
+pub(crate) fn about_tokens(text: &str) -> usize {
+    text.len() / 4 + 2
+}
+
+/// Answers every record of `source`.
+///
+/// # Errors
+/// The first record at fault under [`OnError::Stop`], when those before it have been answered;
+/// under [`OnError::Skip`], that none could be answered. A file that cannot be read or written.
+pub(crate) fn run<J: Job, W: Writer<J>>(
+    job: &J,
+    source: &Source,
+    on_error: OnError,
+    writer: W,
+) -> Result<()> {
+    let mut stream = Stream { job, writer, on_error, bar: None, answered: 0, failed: 0 };
+    loop {
+        let window = source.take();
+        if window.is_empty() {
+            return stream.finish();
+        }
+        stream.show_progress(source);
+        let mut batch = Batch::default();
+        for read in window {
+            let item = match read {
+                Read::Record(record) => {
+                    let item = job.item(&record, &source.columns);
+                    item.map(|item| (record.place().clone(), item))
+                }
+                Read::Bad(error) => Err(error.into()),
+                Read::Broken(error) => {
+                    stream.answer(&mut batch)?;
+                    return Err(error.into());
+                }
+            };
+            match item {
+                Ok((place, item)) => {
+                    let tokens = job.tokens(&item);
+                    if !batch.has_room(tokens) {
+                        stream.answer(&mut batch)?;
+                    }
+                    batch.push(place, item, tokens);
+                }
+                Err(error) => {
+                    if on_error == OnError::Stop {
+                        stream.answer(&mut batch)?;
+                    }
+                    stream.fault(error)?;
+                }
+            }
+        }
+        stream.answer(&mut batch)?;
+    }
+}
+
+/// Items that are computed together, and where they come from.
+struct Batch<Item> {
+    places: Vec<Place>,
+    items: Vec<Item>,
+    tokens: usize,
+}
+
+impl<Item> Default for Batch<Item> {
+    fn default() -> Self {
+        Self { places: Vec::new(), items: Vec::new(), tokens: 0 }
+    }
+}
+
+impl<Item> Batch<Item> {
+    /// Whether so many tokens fit; one item always does.
+    fn has_room(&self, tokens: usize) -> bool {
+        self.items.is_empty() || self.tokens + tokens <= BATCH_TOKENS
+    }
+
+    fn push(&mut self, place: Place, item: Item, tokens: usize) {
+        self.places.push(place);
+        self.items.push(item);
+        self.tokens += tokens;
+    }
+}
+
+struct Stream<'a, J: Job, W: Writer<J>> {
+    job: &'a J,
+    writer: W,
+    on_error: OnError,
+    bar: Option<ProgressBar>,
+    answered: u64,
+    failed: u64,
+}
+
+impl<J: Job, W: Writer<J>> Stream<'_, J, W> {
+    /// Answers a batch and empties it; if it fails as a whole, item by item, so that the one at
+    /// fault is named and the others are answered.
+    fn answer(&mut self, batch: &mut Batch<J::Item>) -> Result<()> {
+        let Batch { places, items, .. } = std::mem::take(batch);
+        if items.is_empty() {
+            return Ok(());
+        }
+        if let Ok(answers) = self.job.compute(&items) {
+            for (item, answer) in items.iter().zip(&answers) {
+                self.write(item, answer)?;
+            }
+        } else {
+            for (place, item) in places.iter().zip(&items) {
+                match self.job.compute(std::slice::from_ref(item)) {
+                    Ok(answers) => self.write(item, &answers[0])?,
+                    Err(error) => {
+                        self.writer.flush()?;
+                        self.fault(error.context(place.to_string()))?;
+                    }
+                }
+            }
+        }
+        self.writer.flush()
+    }
+
+    fn write(&mut self, item: &J::Item, answer: &J::Answer) -> Result<()> {
+        self.answered += 1;
+        self.writer.write(self.job, item, answer)
+    }
+
+    /// A record at fault: the end, or a line on standard error.
+    fn fault(&mut self, error: Error) -> Result<()> {
+        if self.on_error == OnError::Stop {
+            return Err(error);
+        }
+        self.failed += 1;
+        self.note(format_args!("skipped: {}", crate::output::message(&error)));
+        Ok(())
+    }
+
+    fn note(&self, line: impl Display) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(format_args!("{line}"))),
+            None => note(format_args!("{line}")),
+        }
+    }
+
+    /// A bar, if the length of the input is known and no answers come between.
+    fn show_progress(&mut self, source: &Source) {
+        let Some(share) = source.share().filter(|_| !self.writer.on_terminal()) else { return };
+        let bar = self.bar.get_or_insert_with(|| {
+            progress_bar(BAR_STEPS, "{wide_bar} {percent} % {msg}, {eta} left")
+        });
+        let records = self.answered + self.failed;
+        let rate = records as f64 / bar.elapsed().as_secs_f64().max(1e-3);
+        bar.set_message(format!("{} records, {rate:.0}/s", HumanCount(records)));
+        bar.set_position((share * BAR_STEPS as f64) as u64);
+    }
+
+    fn finish(self) -> Result<()> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.failed > 0 {
+            let records = self.answered + self.failed;
+            if self.answered == 0 {
+                bail!("none of {records} records could be answered");
+            }
+            note(format_args!("{} of {records} records failed", self.failed));
+        }
+        self.writer.finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! The rows of CSV, by the parser of `csv-core`: the crate `csv` above it takes memory for a row
+//! however long it is, and with a quote that is not closed that is the rest of the file.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use csv_core::{ReadRecordResult, Reader};
+
+use super::lines::{too_long, utf8};
+use super::table::Row;
+use super::{Place, RECORD_BYTES_MAX};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::read_error;
+
+/// Fields of a row at most.
+const FIELDS_MAX: usize = 1 << 16;
+
+/// Room for a row and the ends of its fields at first; it grows by doubling.
+const ROOM: (usize, usize) = (4096, 64);
+
+pub(super) struct CsvRows {
+    reader: Box<dyn BufRead + Send>,
+    parser: Reader,
+    path: PathBuf,
+    name: Arc<str>,
+    /// Line feeds so far.
+    line_feeds: u64,
+    /// Bytes of text so far.
+    offset: u64,
+    quotes: Quotes,
+    /// The fields of the row one after the other, and where each ends.
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl CsvRows {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path) -> Self {
+        Self {
+            reader,
+            parser: Reader::new(),
+            path: path.to_owned(),
+            name: path.display().to_string().into(),
+            line_feeds: 0,
+            offset: 0,
+            quotes: Quotes::default(),
+            fields: vec![0; ROOM.0],
+            ends: vec![0; ROOM.1],
+        }
+    }
+
+    /// The next row; empty lines are none.
+    pub(super) fn next_row(&mut self) -> Result<Option<Row>> {
+        if !self.skip_line_ends()? {
+            return Ok(None);
+        }
+        let place = Place::Line(Arc::clone(&self.name), self.line_feeds + 1);
+        self.quotes = Quotes::default();
+        let (mut written, mut ended, mut fits) = (0, 0, true);
+        loop {
+            let input = self.reader.fill_buf();
+            let input = input.map_err(|error| read_error(&self.path, self.offset, error))?;
+            let (result, read, new_bytes, new_ends) = self.parser.read_record(
+                input,
+                &mut self.fields[written..],
+                &mut self.ends[ended..],
+            );
+            let mark = if self.offset == 0 { "\u{feff}".as_bytes() } else { b"" };
+            self.quotes.pass(input[..read].strip_prefix(mark).unwrap_or(&input[..read]));
+            self.line_feeds += input[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.offset += read as u64;
+            self.reader.consume(read);
+            (written, ended) = (written + new_bytes, ended + new_ends);
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => {
+                    fits &= grow(&mut self.fields, &mut written, RECORD_BYTES_MAX);
+                }
+                ReadRecordResult::OutputEndsFull => {
+                    fits &= grow(&mut self.ends, &mut ended, FIELDS_MAX);
+                }
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return Ok(None),
+            }
+        }
+        let row = if !fits {
+            Err(too_long(&place, "is a quote not closed?"))
+        } else if self.quotes.open {
+            let message = format!("{place}: a quote that opens in this row is never closed");
+            Err(Error::new(ErrorKind::Format, message))
+        } else {
+            self.row(&place, ended)
+        };
+        Ok(Some((place, row)))
+    }
+
+    /// Passes over empty lines; whether anything comes after them.
+    fn skip_line_ends(&mut self) -> Result<bool> {
+        loop {
+            let input = self.reader.fill_buf();
+            let input = input.map_err(|error| read_error(&self.path, self.offset, error))?;
+            let ends = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+            let count = ends.clone().count();
+            if count == 0 {
+                return Ok(!input.is_empty());
+            }
+            self.line_feeds += ends.filter(|byte| **byte == b'\n').count() as u64;
+            self.offset += count as u64;
+            self.reader.consume(count);
+        }
+    }
+
+    fn row(&self, place: &Place, count: usize) -> Result<Vec<String>> {
+        let ends = &self.ends[..count];
+        let starts = std::iter::once(&0).chain(ends);
+        starts.zip(ends).map(|(start, end)| utf8(place, &self.fields[*start..*end])).collect()
+    }
+}
+
+/// Makes room for as much again, but at most `limit`; if there is no more, what was `written` is
+/// written over, and the result is false.
+fn grow<T: Clone + Default>(room: &mut Vec<T>, written: &mut usize, limit: usize) -> bool {
+    if room.len() >= limit {
+        *written = 0;
+        return false;
+    }
+    room.resize((2 * room.len()).min(limit), T::default());
+    true
+}
+
+/// Follows the quotes of a row, since the parser does not say that one was left open.
+struct Quotes {
+    /// Inside quotes.
+    open: bool,
+    /// The field began with a quote.
+    quoted: bool,
+    last: u8,
+}
+
+impl Default for Quotes {
+    fn default() -> Self {
+        Self { open: false, quoted: false, last: b',' }
+    }
+}
+
+impl Quotes {
+    fn pass(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                b'"' if self.open => self.open = false,
+                // A quote begins a field, or is the second of two inside one.
+                b'"' if self.last == b',' || (self.quoted && self.last == b'"') => {
+                    (self.open, self.quoted) = (true, true);
+                }
+                b',' if !self.open => self.quoted = false,
+                _ => {}
+            }
+            // Inside quotes a comma is a character like others.
+            self.last = if self.open && *byte == b',' { b' ' } else { *byte };
+        }
+    }
+}
