@@ -6,8 +6,12 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use common::{Work, assert_names, json_lines, succeed, the_sentence};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
 const FILL: &str = "fill-mask --model model --top-k 1 --precision f32";
@@ -17,6 +21,25 @@ fn work() -> Work {
     let work = Work::with_run(5);
     fs::rename(work.path("run/model"), work.path("model")).unwrap();
     work
+}
+
+/// A Parquet file of one column of texts, with two rows in each row group.
+fn parquet(texts: &[&str]) -> Vec<u8> {
+    let schema = parse_message_type("message m { optional binary text (STRING); }").unwrap();
+    let mut bytes = Vec::new();
+    let properties = Arc::default();
+    let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema), properties).unwrap();
+    for texts in texts.chunks(2) {
+        let mut group = file.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let texts: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
+        let present = vec![1; texts.len()];
+        column.typed::<ByteArrayType>().write_batch(&texts, Some(&present), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+    }
+    file.close().unwrap();
+    bytes
 }
 
 /// The texts of answers as JSON lines.
@@ -35,12 +58,14 @@ fn every_format_gives_the_same_answers() {
     work.write("a.tsv", format!("id\ttext\n7\t{}\n8\t{}\n", found[0], found[1]));
     work.write("bare.tsv", format!("7\t{}\n8\t{}\n", found[0], found[1]));
     work.copy("a.csv", "table");
+    work.write("a.parquet", parquet(&found));
     let expected = work.succeed(&format!("{FILL} --input a.txt --json"));
     assert_eq!(texts(&expected), found);
     for input in [
         "--input a.jsonl",
         "--input a.csv",
         "--input a.tsv",
+        "--input a.parquet",
         "--input bare.tsv --no-header --text-column 2",
         "--input table --input-format csv --text-column text",
     ] {
@@ -49,6 +74,9 @@ fn every_format_gives_the_same_answers() {
     let mut command = work.albert(&format!("{FILL} --json --input - --input-format jsonl"));
     command.stdin(fs::File::open(work.path("a.jsonl")).unwrap());
     assert_eq!(succeed(&mut command), expected);
+    work.write("b.parquet", parquet(&["[MASK]", "bota", "[MASK] lepu"]));
+    let output = work.albert(&format!("{FILL} --input b.parquet")).output().unwrap();
+    assert_names(&the_sentence(&output, 1), &["b.parquet, row 2", "no [MASK]"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
 use super::file::NewFile;
@@ -156,7 +156,5 @@ fn cell(value: &Value) -> String {
 fn csv_row(cells: impl Iterator<Item = String>) -> Result<Vec<u8>> {
     let mut row = csv::WriterBuilder::new().buffer_capacity(256).from_writer(Vec::new());
     row.write_record(cells).context("writing a row of CSV")?;
-    let row = row.into_inner();
-    ensure!(row.is_ok(), "a row of CSV could not be written");
-    Ok(row.unwrap_or_default())
+    row.into_inner().map_err(|error| anyhow!("writing a row of CSV: {error}"))
 }

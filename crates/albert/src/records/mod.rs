@@ -99,7 +99,7 @@ pub struct Records {
 enum Source {
     Lines(Lines, String),
     Jsonl(Lines),
-    Table(Box<Table>),
+    Table(Table),
     Parquet(Box<Parquet>),
 }
 
@@ -131,9 +131,7 @@ impl Records {
                 Source::Lines(Lines::new(reader, path, "text"), name.to_owned())
             }
             Format::Jsonl => Source::Jsonl(Lines::new(reader, path, "object")),
-            Format::Csv | Format::Tsv => {
-                Source::Table(Box::new(Table::open(reader, path, options)?))
-            }
+            Format::Csv | Format::Tsv => Source::Table(Table::open(reader, path, options)?),
             Format::Parquet => unreachable!("opened above"),
         };
         Ok(Self { source, progress, broken: false })

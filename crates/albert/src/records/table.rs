@@ -1,7 +1,7 @@
 //! Tables of fields: CSV and TSV, with a row of names or without.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(super) struct Table {
 }
 
 enum Rows {
-    Csv(CsvRows),
+    Csv(Box<CsvRows>),
     Tsv(Lines),
 }
 
@@ -53,7 +53,7 @@ impl Table {
         options: &Options,
     ) -> Result<Self> {
         let mut rows = match options.format {
-            Format::Csv => Rows::Csv(CsvRows::new(reader, path)),
+            Format::Csv => Rows::Csv(Box::new(CsvRows::new(reader, path))),
             _ => Rows::Tsv(Lines::new(reader, path, "row")),
         };
         let mut names = None;
@@ -64,7 +64,6 @@ impl Table {
             check_header(&place, &header)?;
             let missing = options.columns.iter().find(|column| !header.contains(column));
             if let Some(missing) = missing {
-                let path = PathBuf::from(path);
                 let there = header.iter().map(String::as_str);
                 return Err(missing_column(path.display(), missing, there));
             }

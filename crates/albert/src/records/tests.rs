@@ -264,7 +264,7 @@ fn parquet_file(compression: Compression) -> Vec<u8> {
         column.typed::<ByteArrayType>().write_batch(&[text("r"), text("é")], None, None).unwrap();
         column.close().unwrap();
         let mut column = rows.next_column().unwrap().unwrap();
-        let images = [vec![0xff], vec![b'i']].map(|byte| FixedLenByteArray::from(byte));
+        let images = [vec![0xff], vec![b'i']].map(FixedLenByteArray::from);
         column
             .typed::<::parquet::data_type::FixedLenByteArrayType>()
             .write_batch(&images, None, None)
