@@ -161,29 +161,33 @@ struct Stream<'a, J: Job, W: Writer<J>> {
 }
 
 impl<J: Job, W: Writer<J>> Stream<'_, J, W> {
-    /// Answers a batch and empties it; if it fails as a whole, item by item, so that the one at
-    /// fault is named and the others are answered.
+    /// Answers a batch and empties it.
     fn answer(&mut self, batch: &mut Batch<J::Item>) -> Result<()> {
         let Batch { places, items, .. } = std::mem::take(batch);
+        self.answer_all(&places, &items)?;
+        self.writer.flush()
+    }
+
+    /// Answers some items; if that fails, one half and then the other, so that the item at fault is
+    /// named and the others are answered.
+    fn answer_all(&mut self, places: &[Place], items: &[J::Item]) -> Result<()> {
         if items.is_empty() {
             return Ok(());
         }
-        if let Ok(answers) = self.job.compute(&items) {
-            for (item, answer) in items.iter().zip(&answers) {
-                self.write(item, answer)?;
+        match self.job.compute(items) {
+            Ok(answers) => {
+                items.iter().zip(&answers).try_for_each(|(item, answer)| self.write(item, answer))
             }
-        } else {
-            for (place, item) in places.iter().zip(&items) {
-                match self.job.compute(std::slice::from_ref(item)) {
-                    Ok(answers) => self.write(item, &answers[0])?,
-                    Err(error) => {
-                        self.writer.flush()?;
-                        self.fault(error.context(place.to_string()))?;
-                    }
-                }
+            Err(error) if items.len() == 1 => {
+                self.writer.flush()?;
+                self.fault(error.context(places[0].to_string()))
+            }
+            Err(_) => {
+                let half = items.len() / 2;
+                self.answer_all(&places[..half], &items[..half])?;
+                self.answer_all(&places[half..], &items[half..])
             }
         }
-        self.writer.flush()
     }
 
     fn write(&mut self, item: &J::Item, answer: &J::Answer) -> Result<()> {
