@@ -19,7 +19,8 @@ pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
 pub use predict::{
-    Classifier, Input, LoadOptions, MaskFiller, Model, SentenceOrder, TooLong, ZeroShot,
+    AnswerOptions, Classifier, Grouping, Input, LoadOptions, MaskFiller, Model, QuestionAnswerer,
+    SentenceOrder, Tagger, TooLong, ZeroShot,
 };
 
 /// The examples of the README, so that they stay true.
