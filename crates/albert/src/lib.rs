@@ -20,8 +20,8 @@ pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
 pub use predict::{
-    Chooser, Classifier, Embedder, Input, LoadOptions, MaskFiller, Model, SentenceOrder, TooLong,
-    ZeroShot,
+    AnswerOptions, Chooser, Classifier, Embedder, Grouping, Input, LoadOptions, MaskFiller, Model,
+    QuestionAnswerer, SentenceOrder, Tagger, TooLong, ZeroShot,
 };
 
 /// The examples of the README, so that they stay true.

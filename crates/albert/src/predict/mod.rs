@@ -1,22 +1,28 @@
 //! Text in, answers out: a model together with its tokenizer, and a type for each task that makes
 //! of its numbers what users ask for. All of them are `Send` and `Sync`, and cheap to clone.
 
+mod answer;
 mod choose;
 mod classify;
 mod embed;
 mod fill_mask;
 mod sentence_order;
+mod tag;
+mod text;
 mod zero_shot;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
 pub use choose::{Choice, Chooser, Question};
 pub use classify::{Classifier, Scores};
 pub use embed::{Embedder, cosine_similarity};
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
 pub use sentence_order::{OrderScores, SentenceOrder};
+pub use tag::{Entity, Grouping, Tagger};
+pub use text::CharacterOffsets;
 pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
 
 use crate::backend::{Cpu, Precision};
@@ -276,5 +282,7 @@ mod tests {
         shared::<SentenceOrder>();
         shared::<Chooser>();
         shared::<Embedder>();
+        shared::<Tagger>();
+        shared::<QuestionAnswerer>();
     }
 }

@@ -151,7 +151,8 @@ impl Albert {
             let before = if takes_spaces { before.trim_end_matches(is_space) } else { before };
             self.encode_plain(before, rest, &mut buffers, &mut encoding);
             rest = start + name.len();
-            encoding.push(*id, name.clone(), (start, rest));
+            let word = next_word(&encoding);
+            encoding.push(*id, name.clone(), (start, rest), Some(word));
         }
         self.encode_plain(&text[rest..], rest, &mut buffers, &mut encoding);
         encoding
@@ -169,7 +170,10 @@ impl Albert {
     fn encode_plain(&self, text: &str, start: usize, buffers: &mut Buffers, out: &mut Encoding) {
         self.tokenize(&Spanned::new(text, start), 0.0, buffers);
         let normalized = &buffers.normalized;
-        let mut character = 0;
+        let (mut character, mut word) = (0, next_word(out));
+        // The user-defined pieces are words of their own, as in the `tokenizer.json` that is
+        // written for transformers.
+        let (mut is_first, mut after_defined) = (true, false);
         for token in &buffers.tokens {
             let piece = &normalized.text[token.start..token.end];
             let count = piece.chars().count();
@@ -178,7 +182,12 @@ impl Albert {
             // The mark of a space is not a part of the word.
             let spans = if count > 1 && piece.starts_with(SPACE) { &spans[1..] } else { spans };
             let (start, end) = spans.iter().copied().reduce(join).unwrap_or_default();
-            out.push(token.id, piece.to_string(), (start as usize, end as usize));
+            let is_defined = self.model.is_user_defined(token.id);
+            if !is_first && (piece.starts_with(SPACE) || is_defined || after_defined) {
+                word += 1;
+            }
+            (is_first, after_defined) = (false, is_defined);
+            out.push(token.id, piece.to_string(), (start as usize, end as usize), Some(word));
         }
     }
 
@@ -288,6 +297,11 @@ impl Albert {
         }
         out.push(Token { id: id(","), start: comma, end: token.end });
     }
+}
+
+/// The number of the word after those of `encoding`.
+fn next_word(encoding: &Encoding) -> u32 {
+    encoding.words.last().copied().flatten().map_or(0, |word| word + 1)
 }
 
 impl Words {

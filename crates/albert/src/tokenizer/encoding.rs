@@ -1,5 +1,7 @@
 //! What encoding a text gives, and how a text or a pair becomes the input of a model.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -16,6 +18,10 @@ pub struct Encoding {
     /// The bytes of the original text (of its own, in a pair) that the token stands for; (0, 0)
     /// for special tokens that were added.
     pub offsets: Vec<(usize, usize)>,
+    /// The word of its text that the token is part of, counted from 0: what the tokenizer cuts a
+    /// text into before it looks for pieces, which is mostly what stands between spaces, often
+    /// without the punctuation. `None` for special tokens that were added.
+    pub words: Vec<Option<u32>>,
     /// Whether the token was added around the text.
     pub special_tokens_mask: Vec<bool>,
 }
@@ -34,16 +40,23 @@ impl Encoding {
     }
 
     /// Adds a token of the text itself.
-    pub(super) fn push(&mut self, id: u32, token: String, offsets: (usize, usize)) {
+    pub(super) fn push(
+        &mut self,
+        id: u32,
+        token: String,
+        offsets: (usize, usize),
+        word: Option<u32>,
+    ) {
         self.ids.push(id);
         self.type_ids.push(0);
         self.tokens.push(token);
         self.offsets.push(offsets);
+        self.words.push(word);
         self.special_tokens_mask.push(false);
     }
 
     fn push_special(&mut self, id: u32, token: &str, type_id: u32) {
-        self.push(id, token.to_string(), (0, 0));
+        self.push(id, token.to_string(), (0, 0), None);
         *self.type_ids.last_mut().expect("just pushed") = type_id;
         *self.special_tokens_mask.last_mut().expect("just pushed") = true;
     }
@@ -53,6 +66,7 @@ impl Encoding {
         self.ids.extend(text.ids);
         self.tokens.extend(text.tokens);
         self.offsets.extend(text.offsets);
+        self.words.extend(text.words);
         self.special_tokens_mask.extend(text.special_tokens_mask);
     }
 
@@ -61,7 +75,20 @@ impl Encoding {
         self.type_ids.truncate(length);
         self.tokens.truncate(length);
         self.offsets.truncate(length);
+        self.words.truncate(length);
         self.special_tokens_mask.truncate(length);
+    }
+
+    /// Some of its tokens.
+    pub(crate) fn slice(&self, tokens: Range<usize>) -> Self {
+        Self {
+            ids: self.ids[tokens.clone()].to_vec(),
+            type_ids: self.type_ids[tokens.clone()].to_vec(),
+            tokens: self.tokens[tokens.clone()].to_vec(),
+            offsets: self.offsets[tokens.clone()].to_vec(),
+            words: self.words[tokens.clone()].to_vec(),
+            special_tokens_mask: self.special_tokens_mask[tokens].to_vec(),
+        }
     }
 
     /// The offsets counted in Unicode characters, as transformers gives them. `first` and `second`
@@ -247,7 +274,8 @@ mod tests {
 
     fn text(length: usize) -> Encoding {
         let mut encoding = Encoding::default();
-        (0..length).for_each(|id| encoding.push(10 + id as u32, id.to_string(), (id, id + 1)));
+        (0..length)
+            .for_each(|id| encoding.push(10 + id as u32, id.to_string(), (id, id + 1), None));
         encoding
     }
 
@@ -301,9 +329,9 @@ mod tests {
     #[test]
     fn character_offsets_count_code_points() {
         let mut encoding = Encoding::default();
-        encoding.push(1, "é".into(), (0, 2));
-        encoding.push(1, "x".into(), (2, 3));
-        encoding.push(1, "🎉".into(), (3, 7));
+        encoding.push(1, "é".into(), (0, 2), None);
+        encoding.push(1, "x".into(), (2, 3), None);
+        encoding.push(1, "🎉".into(), (3, 7), None);
         assert_eq!(encoding.character_offsets("éx🎉", None), [(0, 1), (1, 2), (2, 3)]);
     }
 }

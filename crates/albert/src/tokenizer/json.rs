@@ -73,8 +73,8 @@ impl Json {
         let found = pipeline.encode(text, false).map_err(failed)?;
         let mut encoding = Encoding::default();
         let tokens = found.get_ids().iter().zip(found.get_tokens()).zip(found.get_offsets());
-        for ((&id, token), &offsets) in tokens {
-            encoding.push(id, token.clone(), offsets);
+        for (((&id, token), &offsets), &word) in tokens.zip(found.get_word_ids()) {
+            encoding.push(id, token.clone(), offsets, word);
         }
         Ok(encoding)
     }

@@ -111,7 +111,16 @@ impl Tokenizer {
         options: &InputOptions,
     ) -> Result<Encoding> {
         let encode = |text: &str| self.backend.encode(text, options.special_tokens_in_text);
-        let (first, second) = (encode(first)?, second.map(encode).transpose()?);
+        self.assemble(encode(first)?, second.map(encode).transpose()?, options)
+    }
+
+    /// The same of texts, or parts of them, that are tokens already.
+    pub(crate) fn assemble(
+        &self,
+        first: Encoding,
+        second: Option<Encoding>,
+        options: &InputOptions,
+    ) -> Result<Encoding> {
         let cls = (self.special.cls, self.names.cls.as_str());
         let sep = (self.special.sep, self.names.sep.as_str());
         let odd = match &self.backend {
@@ -168,14 +177,18 @@ impl Tokenizer {
         &self.special
     }
 
+    /// Whether `##` continues a word (WordPiece), rather than `▁` beginning one.
+    pub(crate) fn is_word_piece(&self) -> bool {
+        matches!(&self.backend, Backend::Json(json) if json.is_word_piece())
+    }
+
     /// For each id, whether the token begins a word, as the reference decides it for masking
     /// whole words: `▁` or `<` in front, one punctuation character, or any character that is
     /// neither an ASCII letter nor ASCII punctuation. With WordPiece: no `##` in front.
     #[must_use]
     pub fn word_starts(&self) -> Vec<bool> {
-        let word_piece = matches!(&self.backend, Backend::Json(json) if json.is_word_piece());
         let starts = |token: String| {
-            if word_piece { !token.starts_with("##") } else { starts_word(&token) }
+            if self.is_word_piece() { !token.starts_with("##") } else { starts_word(&token) }
         };
         (0..self.vocab_size() as u32).map(|id| self.token(id).is_none_or(starts)).collect()
     }

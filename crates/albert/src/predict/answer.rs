@@ -1,0 +1,488 @@
+//! Answers to questions, as parts of a text that the caller has: SQuAD 1.1's head, which says of
+//! each token whether an answer starts or ends there, and the joint head of SQuAD 2.0, which also
+//! says whether there is any.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::text::trim;
+use super::{Model, TooLong};
+use crate::config::Head;
+use crate::error::{Error, Result};
+use crate::model::JointScores;
+use crate::tokenizer::{Encoding, InputOptions};
+
+/// Starts, and ends of each, that the joint head is asked for; the original's `start_n_top` and
+/// `end_n_top`.
+const JOINT_BEAM: usize = 5;
+
+/// `[CLS]` and two `[SEP]`.
+const SPECIAL_TOKENS: usize = 3;
+
+/// How contexts are read and answers chosen. The names are those of the original's flags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerOptions {
+    /// Tokens of question, context and special tokens that are read at once. If `None`, 384, or
+    /// the model's positions if there are fewer.
+    pub max_sequence_length: Option<usize>,
+    /// Tokens from the start of one window of a longer context to the start of the next.
+    pub doc_stride: usize,
+    /// Tokens of the longest question.
+    pub max_question_length: usize,
+    /// What to do with a longer one. The original cuts it.
+    pub too_long: TooLong,
+    /// Tokens of the longest answer. The original's 30; the pipeline of `transformers` takes 15.
+    pub max_answer_length: usize,
+    /// The most candidates that are given.
+    pub n_best: usize,
+    /// Whether an answer is extended to whole words, as the tokenizer cuts them.
+    pub align_to_words: bool,
+    /// If `None`, there always is an answer. Else there is none if that is better than the best
+    /// candidate by more than this many logits (the original's `null_score_diff_threshold`); with
+    /// the joint head, if its logit of there being none is larger than this. Start with 0.
+    pub no_answer: Option<f32>,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        Self {
+            max_sequence_length: None,
+            doc_stride: 128,
+            max_question_length: 64,
+            too_long: TooLong::Refuse,
+            max_answer_length: 30,
+            n_best: 1,
+            align_to_words: true,
+            no_answer: None,
+        }
+    }
+}
+
+/// A part of the context.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Its first byte in the context.
+    pub start: usize,
+    /// The byte after its last.
+    pub end: usize,
+    /// Its probability.
+    ///
+    /// With the plain head that is the probability of its start among all tokens of the context
+    /// and `[CLS]`, times that of its end; with the joint head the probability of its start in its
+    /// window, times that of its end given the start.
+    pub score: f32,
+}
+
+/// What a model answers to one question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// The best of the candidates, or none if there is none, or if the options allow no answer and
+    /// that is better.
+    pub best: Option<Answer>,
+    /// The probability that there is no answer, by the window that is least sure of it.
+    pub no_answer_score: f32,
+    /// The best parts of the context, best first. Their texts differ in more than case.
+    pub candidates: Vec<Answer>,
+}
+
+/// A model with a head for questions.
+#[derive(Clone)]
+pub struct QuestionAnswerer {
+    model: Model,
+    options: AnswerOptions,
+    joint: bool,
+}
+
+/// A question and the windows through which its context is read.
+struct Asked<'a> {
+    context: &'a str,
+    /// The place of the context's tokens in `Reading::contexts`.
+    encoding: usize,
+    windows: Vec<Range<usize>>,
+    /// The row of the context's first token in each window.
+    first_row: usize,
+}
+
+/// All that one call reads.
+struct Reading<'a> {
+    contexts: Vec<Encoding>,
+    asked: Vec<Asked<'a>>,
+    /// The windows of all questions, one after the other.
+    inputs: Vec<Encoding>,
+    /// The rows of the context in each of them.
+    rows: Vec<Range<usize>>,
+}
+
+/// Tokens of a context that may be an answer, from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Span {
+    first: usize,
+    last: usize,
+    /// What spans are ranked by: the larger the likelier.
+    logit: f64,
+}
+
+impl QuestionAnswerer {
+    /// Answers with `model`.
+    ///
+    /// # Errors
+    /// A model without a head for questions.
+    pub fn new(model: &Model) -> Result<Self> {
+        let has_head = model.inference().parts().head;
+        let joint = match &model.config().head {
+            Some(Head::QuestionAnswering) if has_head => false,
+            Some(Head::JointQuestionAnswering) if has_head => true,
+            _ => {
+                return Err(model.lacks(
+                    "questions",
+                    "one that was fine-tuned for them (ForQuestionAnswering or \
+                     ForJointQuestionAnswering)",
+                ));
+            }
+        };
+        Ok(Self { model: model.clone(), options: AnswerOptions::default(), joint })
+    }
+
+    /// The same with these options.
+    ///
+    /// # Errors
+    /// A number that is 0; a sequence longer than the model's positions; a threshold that is no
+    /// number.
+    pub fn options(self, options: AnswerOptions) -> Result<Self> {
+        for (name, value) in [
+            ("max_sequence_length", options.max_sequence_length.unwrap_or(1)),
+            ("doc_stride", options.doc_stride),
+            ("max_question_length", options.max_question_length),
+            ("max_answer_length", options.max_answer_length),
+            ("n_best", options.n_best),
+        ] {
+            if value == 0 {
+                return Err(Error::input(format!("{name} is 0: it must be 1 or more")));
+            }
+        }
+        let positions = self.model.config().max_position_embeddings;
+        if let Some(length) = options.max_sequence_length.filter(|&length| length > positions) {
+            return Err(Error::input(format!(
+                "max_sequence_length is {length}, and the model has {positions} positions \
+                 (max_position_embeddings): give that many or fewer"
+            )));
+        }
+        if options.no_answer.is_some_and(f32::is_nan) {
+            return Err(Error::input("the threshold of no answer is not a number: give one, as 0"));
+        }
+        Ok(Self { options, ..self })
+    }
+
+    /// Answers each question from its context; pairs are `(question, context)`.
+    ///
+    /// A context of any length is read whole, in windows. What a token is worth is said by the
+    /// window in which most stands around it, on the side where there is less.
+    ///
+    /// # Errors
+    /// A question or a context without words; a question that is too long, or one that leaves no
+    /// room for the context. The message counts the questions from 1.
+    pub fn answer(&self, pairs: &[(&str, &str)]) -> Result<Vec<Answers>> {
+        let reading = self.read(pairs)?;
+        if self.joint {
+            let scores = self.model.in_batches(&reading.inputs, |batch, range, space| {
+                let rows = &reading.rows[range];
+                self.model.inference().joint_answers(batch, rows, JOINT_BEAM, space)
+            })?;
+            return Ok(
+                reading.decode(&scores, |asked, context, of| self.decode_joint(asked, context, of))
+            );
+        }
+        let logits = self.model.in_batches(&reading.inputs, |batch, _, space| {
+            let logits = self.model.inference().token_logits(batch, space);
+            let rows = batch.starts().windows(2).map(|ends| 2 * ends[0]..2 * ends[1]);
+            rows.map(|rows| logits[rows].to_vec()).collect::<Vec<Vec<f32>>>()
+        })?;
+        Ok(reading.decode(&logits, |asked, context, of| self.decode_plain(asked, context, of)))
+    }
+
+    /// The windows of all questions. The tokens of a context are found once, however many
+    /// questions are about it.
+    fn read<'a>(&self, pairs: &[(&'a str, &'a str)]) -> Result<Reading<'a>> {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let (contexts, asked, inputs, rows) = (vec![], vec![], vec![], vec![]);
+        let mut reading = Reading { contexts, asked, inputs, rows };
+        for (number, &(question, context)) in (1..).zip(pairs) {
+            let wrong = |what: &str| Err(Error::input(format!("question {number}: {what}")));
+            let encoding = match known.get(context) {
+                Some(&at) => at,
+                None => {
+                    reading.contexts.push(self.tokens(context)?);
+                    known.insert(context, reading.contexts.len() - 1);
+                    reading.contexts.len() - 1
+                }
+            };
+            let tokens = &reading.contexts[encoding];
+            if tokens.is_empty() {
+                return wrong("there is no word in the context: give the text that may answer it");
+            }
+            let question = self.tokens(question)?;
+            if question.is_empty() {
+                return wrong("there is no word in it");
+            }
+            let (question, room) = match self.fit(question) {
+                Ok(fitting) => fitting,
+                Err(what) => return wrong(&what),
+            };
+            let first_row = question.len() + 2;
+            let windows = windows_of(tokens.len(), room, self.options.doc_stride);
+            for window in &windows {
+                let part = tokens.slice(window.clone());
+                reading.rows.push(first_row..first_row + part.len());
+                let input = self.model.tokenizer().assemble(
+                    question.clone(),
+                    Some(part),
+                    &InputOptions::default(),
+                )?;
+                reading.inputs.push(input);
+            }
+            reading.asked.push(Asked { context, encoding, windows, first_row });
+        }
+        Ok(reading)
+    }
+
+    fn tokens(&self, text: &str) -> Result<Encoding> {
+        let options = InputOptions {
+            special_tokens_in_text: true,
+            special_tokens: false,
+            ..InputOptions::default()
+        };
+        self.model.tokenizer().encode_input(text, None, &options)
+    }
+
+    /// The question as it may be asked, and how many tokens of a context fit beside it.
+    fn fit(&self, question: Encoding) -> std::result::Result<(Encoding, usize), String> {
+        let (length, longest) = (question.len(), self.options.max_question_length);
+        let question = match self.options.too_long {
+            _ if length <= longest => question,
+            TooLong::Truncate => question.slice(0..longest),
+            TooLong::Refuse => {
+                return Err(format!(
+                    "it has {length} tokens but at most {longest} are allowed \
+                     (max_question_length); shorten it or allow truncation"
+                ));
+            }
+        };
+        let positions = self.model.config().max_position_embeddings;
+        let length = self.options.max_sequence_length.unwrap_or(positions.min(384));
+        let taken = question.len() + SPECIAL_TOKENS;
+        if taken >= length {
+            return Err(format!(
+                "it takes {taken} of {length} tokens, special tokens included, which leaves none \
+                 for the context; shorten it"
+            ));
+        }
+        Ok((question, length - taken))
+    }
+
+    /// `logits` of a window: start and end of each row.
+    fn decode_plain(&self, asked: &Asked<'_>, context: &Encoding, logits: &[Vec<f32>]) -> Answers {
+        let of_token = |token: usize| {
+            let window = best_window(&asked.windows, token);
+            let row = asked.first_row + token - asked.windows[window].start;
+            (f64::from(logits[window][2 * row]), f64::from(logits[window][2 * row + 1]))
+        };
+        let (starts, ends): (Vec<f64>, Vec<f64>) = (0..context.len()).map(of_token).unzip();
+        // The window that is least for there being no answer speaks for all.
+        let nulls = logits.iter().map(|rows| (f64::from(rows[0]), f64::from(rows[1])));
+        let least = |a: (f64, f64), b: (f64, f64)| if b.0 + b.1 < a.0 + a.1 { b } else { a };
+        let null = nulls.reduce(least).expect("a window for each question");
+        let (all_starts, all_ends) = (log_sum(&starts, null.0), log_sum(&ends, null.1));
+        let score = |start: f64, end: f64| ((start - all_starts) + (end - all_ends)).exp();
+
+        let spans = best_spans(&starts, &ends, self.options.max_answer_length, self.spans_wanted());
+        let best = spans.first().map_or(f64::NEG_INFINITY, |span| span.logit);
+        let scored = spans.iter().map(|span| (*span, score(starts[span.first], ends[span.last])));
+        let candidates = self.candidates(asked.context, context, scored, true);
+        let allows = |least: f32| null.0 + null.1 - best <= f64::from(least);
+        Answers {
+            best: candidates.first().filter(|_| self.options.no_answer.is_none_or(allows)).cloned(),
+            no_answer_score: score(null.0, null.1) as f32,
+            candidates,
+        }
+    }
+
+    fn decode_joint(
+        &self,
+        asked: &Asked<'_>,
+        context: &Encoding,
+        scores: &[JointScores],
+    ) -> Answers {
+        let mut spans = vec![];
+        for (number, (scores, window)) in scores.iter().zip(&asked.windows).enumerate() {
+            // Row 0 is `[CLS]`, the only one outside of the context.
+            let token = |row: usize| Some(row.checked_sub(asked.first_row)? + window.start);
+            for start in &scores.starts {
+                let Some(first) = token(start.token) else { continue };
+                if best_window(&asked.windows, first) != number {
+                    continue;
+                }
+                let ends = start.ends.iter().filter_map(|&(row, score)| {
+                    let logit = f64::from(start.score) + f64::from(score);
+                    Some(Span { first, last: token(row)?, logit })
+                });
+                let longest = first + self.options.max_answer_length;
+                spans.extend(ends.filter(|span| (first..longest).contains(&span.last)));
+            }
+        }
+        spans.sort_by(Span::compare);
+        let scored = spans.iter().map(|span| (*span, span.logit.exp()));
+        let candidates = self.candidates(asked.context, context, scored, false);
+        let no_answer = scores.iter().map(|scores| scores.no_answer).fold(f32::INFINITY, f32::min);
+        let allows = |most: f32| no_answer <= most;
+        Answers {
+            best: candidates.first().filter(|_| self.options.no_answer.is_none_or(allows)).cloned(),
+            no_answer_score: 1.0 / (1.0 + (-no_answer).exp()),
+            candidates,
+        }
+    }
+
+    /// So many spans are looked at, as by the pipeline: some may turn out to be the same words.
+    fn spans_wanted(&self) -> usize {
+        let n_best = self.options.n_best;
+        if self.options.align_to_words {
+            n_best.saturating_mul(2).saturating_add(10)
+        } else {
+            n_best
+        }
+    }
+
+    /// The best texts of `spans`, which come best first. A text that comes again adds to the score
+    /// of the first, or is left out.
+    fn candidates(
+        &self,
+        text: &str,
+        context: &Encoding,
+        spans: impl Iterator<Item = (Span, f64)>,
+        adds: bool,
+    ) -> Vec<Answer> {
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut found: Vec<(Range<usize>, f64)> = vec![];
+        for (span, score) in spans {
+            let range = trim(text, self.bytes(context, span));
+            if range.is_empty() {
+                continue;
+            }
+            match known.get(&text[range.clone()].to_lowercase()) {
+                Some(&at) if adds => found[at].1 += score,
+                Some(_) => {}
+                None => {
+                    known.insert(text[range.clone()].to_lowercase(), found.len());
+                    found.push((range, score));
+                }
+            }
+        }
+        found.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let answer = |(range, score): (Range<usize>, f64)| Answer {
+            start: range.start,
+            end: range.end,
+            score: score as f32,
+        };
+        found.into_iter().take(self.options.n_best).map(answer).collect()
+    }
+
+    /// The bytes of the context that a span stands for.
+    fn bytes(&self, context: &Encoding, span: Span) -> Range<usize> {
+        let Span { mut first, mut last, .. } = span;
+        if self.options.align_to_words {
+            let joined = |a: usize, b: usize| {
+                context.words[a].is_some() && context.words[a] == context.words[b]
+            };
+            while first > 0 && joined(first - 1, first) {
+                first -= 1;
+            }
+            while last + 1 < context.len() && joined(last, last + 1) {
+                last += 1;
+            }
+        }
+        context.offsets[first].0..context.offsets[last].1
+    }
+}
+
+impl Answer {
+    /// The answer itself, given the context.
+    #[must_use]
+    pub fn text<'a>(&self, context: &'a str) -> &'a str {
+        &context[self.start..self.end]
+    }
+}
+
+impl Reading<'_> {
+    /// What `decode` makes of each question and what was computed for its windows.
+    fn decode<T>(
+        &self,
+        computed: &[T],
+        mut decode: impl FnMut(&Asked<'_>, &Encoding, &[T]) -> Answers,
+    ) -> Vec<Answers> {
+        let mut rest = computed;
+        let mut one = |asked: &Asked<'_>| {
+            let (of_question, others) = rest.split_at(asked.windows.len());
+            rest = others;
+            decode(asked, &self.contexts[asked.encoding], of_question)
+        };
+        self.asked.iter().map(&mut one).collect()
+    }
+}
+
+impl Span {
+    /// The likelier first, of equals the earlier.
+    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        let place = |span: &Self| (span.first, span.last);
+        other.logit.total_cmp(&self.logit).then(place(self).cmp(&place(other)))
+    }
+}
+
+/// `ln(Σ exp x)` over `values` and `other`.
+fn log_sum(values: &[f64], other: f64) -> f64 {
+    let top = values.iter().copied().fold(other, f64::max);
+    let sum: f64 = values.iter().map(|x| (x - top).exp()).sum();
+    top + (sum + (other - top).exp()).ln()
+}
+
+/// The `count` best spans of at most `longest` tokens, best first.
+fn best_spans(starts: &[f64], ends: &[f64], longest: usize, count: usize) -> Vec<Span> {
+    let mut best: Vec<Span> = vec![];
+    for (first, start) in starts.iter().enumerate() {
+        let ends = ends.iter().enumerate().skip(first).take(longest);
+        best.extend(ends.map(|(last, end)| Span { first, last, logit: start + end }));
+        // Now and then, so that it costs little.
+        if best.len() / 2 > count.saturating_add(longest) {
+            best.select_nth_unstable_by(count - 1, Span::compare);
+            best.truncate(count);
+        }
+    }
+    best.sort_unstable_by(Span::compare);
+    best.truncate(count);
+    best
+}
+
+/// The windows of at most `room` tokens over a context of `length`, as in the original
+/// (`squad_utils.py`): each `stride` after the one before.
+fn windows_of(length: usize, room: usize, stride: usize) -> Vec<Range<usize>> {
+    let (mut windows, mut start) = (vec![], 0);
+    while length - start > room {
+        windows.push(start..start + room);
+        start += stride.min(room);
+    }
+    windows.push(start..length);
+    windows
+}
+
+/// The window with the most context of `token`, as in the original (`_check_is_max_context`): the
+/// tokens on the side with fewer, and a hundredth of the window's length; of equals the first.
+fn best_window(windows: &[Range<usize>], token: usize) -> usize {
+    let first = windows.partition_point(|window| window.end <= token);
+    let holding = windows[first..].iter().take_while(|window| window.start <= token);
+    let context = |window: &Range<usize>| {
+        let poorer = (token - window.start).min(window.end - 1 - token);
+        100 * poorer + window.len()
+    };
+    let contexts = holding.map(context).enumerate();
+    let better =
+        |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
+    first + contexts.reduce(better).expect("a window holds every token").0
+}
