@@ -273,6 +273,97 @@ fn words_to_choose_among() {
     );
 }
 
+#[test]
+fn entities() {
+    let labels = ["O", "B-place", "I-place", "B-name"].map(str::to_owned).to_vec();
+    let work = work(&[("tagger", Head::TokenClassification { labels })]);
+    let command = "tag --model tagger --precision f32 --json";
+    // Longer than the model's positions, and with letters that are more than a byte.
+    let long = "bota \u{e9}l lepu gifa. ".repeat(20);
+    work.write("a.txt", format!("{long}\nbota\n"));
+    let mut found = 0;
+    for grouping in ["none", "simple", "first", "average", "max"] {
+        let lines = work.succeed(&format!("{command} --input a.txt --grouping {grouping}"));
+        let answers = json_lines(&lines);
+        assert_eq!(answers.len(), 2);
+        for answer in &answers {
+            assert_eq!(keys(answer), ["text", "entities"]);
+            let text: Vec<char> = answer["text"].as_str().unwrap().chars().collect();
+            let mut end = 0;
+            for entity in answer["entities"].as_array().unwrap() {
+                assert_eq!(keys(entity), ["label", "text", "start", "end", "score"]);
+                let place = |key: &str| entity[key].as_u64().unwrap() as usize;
+                assert!(end <= place("start") && place("start") < place("end"));
+                end = place("end");
+                let words: String = text[place("start")..end].iter().collect();
+                assert_eq!(entity["text"], words);
+                let label = entity["label"].as_str().unwrap();
+                assert_eq!(label.contains('-'), grouping == "none", "{label}");
+                found += 1;
+                if !["none", "simple"].contains(&grouping) {
+                    let is_letter = |at: usize| text.get(at).is_some_and(|c| c.is_alphabetic());
+                    assert!(!(is_letter(end) && is_letter(end - 1)), "a word is cut at {end}");
+                }
+            }
+        }
+    }
+    assert!(found > 20, "{found} entities");
+}
+
+#[test]
+fn answers() {
+    let work = work(&[("plain", Head::QuestionAnswering), ("joint", Head::JointQuestionAnswering)]);
+    // Read in several windows.
+    let context = "bota \u{e9}l lepu gifa. ".repeat(30);
+    work.write("context.txt", &context);
+    let record = json!({"question": "bota", "context": context});
+    work.write("a.jsonl", format!("{record}\n{{\"question\": \"lepu\", \"context\": \"gifa\"}}\n"));
+    for model in ["plain", "joint"] {
+        let windows = "--max-sequence-length 60 --doc-stride 20 --n-best 4 --precision f32";
+        let command = format!("answer --model {model} {windows} --json");
+        let answers = json_lines(&work.succeed(&format!("{command} --input a.jsonl")));
+        assert_eq!(answers.len(), 2);
+        let expected =
+            ["question", "answer", "score", "start", "end", "no_answer_score", "candidates"];
+        for (answer, context) in answers.iter().zip([context.as_str(), "gifa"]) {
+            assert_eq!(keys(answer), expected);
+            let characters: Vec<char> = context.chars().collect();
+            let candidates = answer["candidates"].as_array().unwrap();
+            assert!((1..=4).contains(&candidates.len()));
+            let mut score = 1.0;
+            for candidate in candidates {
+                let place = |key: &str| candidate[key].as_u64().unwrap() as usize;
+                let words: String = characters[place("start")..place("end")].iter().collect();
+                assert_eq!(candidate["answer"], words);
+                assert!(number(&candidate["score"]) <= score);
+                score = number(&candidate["score"]);
+            }
+            for key in ["answer", "score", "start", "end"] {
+                assert_eq!(answer[key], candidates[0][key], "{key}");
+            }
+            assert!((0.0..=1.0).contains(&number(&answer["no_answer_score"])));
+        }
+        let typed = format!("{command} --question bota --context-file context.txt");
+        assert_eq!(json_lines(&work.succeed(&typed)), answers[..1]);
+        let never = format!("{typed} --no-answer --null-score-diff-threshold 1000");
+        assert_eq!(json_lines(&work.succeed(&never)), answers[..1]);
+        let always = format!("{typed} --no-answer --null-score-diff-threshold -1000");
+        let none = &json_lines(&work.succeed(&always))[0];
+        assert_eq!((&none["answer"], &none["start"]), (&json!(""), &Value::Null));
+        assert_eq!(none["score"], none["no_answer_score"]);
+        assert_eq!(none["candidates"], answers[0]["candidates"]);
+    }
+    for (arguments, parts) in [
+        ("--question bota --context \t", &["context is empty"][..]),
+        ("--question bota --context-file none.txt", &["none.txt", "no such file"]),
+        ("--question bota", &["--context or --context-file"]),
+        ("--question bota --context lepu --doc-stride 0", &["doc_stride"]),
+    ] {
+        let mut command = work.albert("answer --model plain");
+        assert_names(&work.fail_with(command.args(arguments.split(' '))), parts);
+    }
+}
+
 /// Every command says what a model lacks that has another head or none.
 #[test]
 fn models_without_the_head() {
@@ -280,6 +371,8 @@ fn models_without_the_head() {
     for (command, model, parts) in [
         ("classify bota", "model", ["no head for classification", "it has no head for a task"]),
         ("choose --context a b c", "two", ["no head for choosing", "sequence classification"]),
+        ("tag bota", "two", ["no head for labels of words", "sequence classification"]),
+        ("answer --question a --context b", "two", ["no head for", "sequence classification"]),
         ("classify bota --labels a", "model", ["no head for classification", "fine-tuned"]),
     ] {
         assert_names(&work.fail(&format!("{command} --model {model}")), &parts);

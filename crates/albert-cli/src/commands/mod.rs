@@ -1,5 +1,6 @@
 //! One file per command: what was typed, what it means, and the call into the library.
 
+mod answer;
 mod bench;
 mod choose;
 mod classify;
@@ -14,6 +15,7 @@ mod plot;
 mod prepare;
 mod pretrain;
 mod similarity;
+mod tag;
 mod texts;
 mod tokenizer;
 
@@ -36,6 +38,8 @@ enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Plot(plot::Arguments),
     Classify(classify::Arguments),
+    Answer(answer::Arguments),
+    Tag(tag::Arguments),
     Choose(choose::Arguments),
     Embed(embed::Arguments),
     Similarity(similarity::Arguments),
@@ -56,6 +60,8 @@ impl Arguments {
             Command::Pretrain(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),
+            Command::Answer(arguments) => arguments.run(),
+            Command::Tag(arguments) => arguments.run(),
             Command::Choose(arguments) => arguments.run(),
             Command::Embed(arguments) => arguments.run(),
             Command::Similarity(arguments) => arguments.run(),
