@@ -6,6 +6,7 @@ use albert::backend::{Cpu, Precision};
 use albert::predict::Predictor;
 use anyhow::Result;
 
+use crate::model::locate;
 use crate::output::note;
 
 /// How to compute.
@@ -54,8 +55,9 @@ impl PrecisionFlag {
 /// Which model to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelFlags {
-    /// The model: a directory with config.json, model.safetensors and a tokenizer
-    #[arg(long, value_name = "DIR")]
+    /// The model: a directory with config.json, model.safetensors and a tokenizer, or the ID of one
+    /// on a hub (see `albert download --help`)
+    #[arg(long, value_name = "DIR or ID")]
     pub(crate) model: PathBuf,
 
     /// What numbers the layers multiply
@@ -70,7 +72,8 @@ impl ModelFlags {
     /// Loads the model and its tokenizer; what was odd goes to standard error.
     pub(crate) fn predictor(&self) -> Result<Predictor> {
         let backend = self.engine.backend()?;
-        let (predictor, warnings) = Predictor::load(&self.model, &backend, self.precision.given())?;
+        let (predictor, warnings) =
+            Predictor::load(&locate(&self.model)?, &backend, self.precision.given())?;
         warn(&warnings);
         if self.precision == PrecisionFlag::Auto {
             note(format_args!("{}", backend.describe(predictor.model().precision())));

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "error",
     "files",
     "random",
@@ -22,6 +22,7 @@ const MODULES: [&str; 11] = [
     "backend",
     "model",
     "checkpoint",
+    "hub",
     "train",
     "predict",
 ];

@@ -3,6 +3,7 @@
 mod bench;
 mod convert;
 mod demo;
+mod download;
 mod fill_mask;
 mod forward;
 mod inspect;
@@ -33,6 +34,7 @@ enum Command {
     FillMask(fill_mask::Arguments),
     Order(order::Arguments),
     Forward(forward::Arguments),
+    Download(download::Arguments),
     Inspect(inspect::Arguments),
     Convert(convert::Arguments),
     Bench(bench::Arguments),
@@ -49,6 +51,7 @@ impl Arguments {
             Command::FillMask(arguments) => arguments.run(),
             Command::Order(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),
+            Command::Download(arguments) => arguments.run(),
             Command::Inspect(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
             Command::Bench(arguments) => arguments.run(),
