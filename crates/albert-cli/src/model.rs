@@ -24,7 +24,9 @@ pub(crate) fn locate(named: &Path) -> Result<PathBuf> {
         if let Some(model) = hub.find(&id) {
             return Ok(model);
         }
-        note(format_args!("{id} is no path here: looking for the model of that ID"));
+        if !hub.is_offline() {
+            note(format_args!("{id} is no path here: downloading the model of that ID"));
+        }
         download(&hub, &id)
     });
     match found {

@@ -2,21 +2,23 @@
 //! the real one does, and what it should not.
 
 mod common;
+#[path = "download/server.rs"]
+mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use common::{SafeTensors, Work, assert_names, succeed, the_sentence};
+use server::{Answer, Seen, Server};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const ID: &str = "owner/tiny";
@@ -36,119 +38,6 @@ static MODEL: LazyLock<Files> = LazyLock::new(|| {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A request as it came.
-#[derive(Debug, Clone)]
-struct Seen {
-    method: String,
-    path: String,
-    start: Option<usize>,
-    token: Option<String>,
-}
-
-#[derive(Default)]
-struct Answer {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    /// The connection ends after so many bytes of the body.
-    ends_after: Option<usize>,
-}
-
-impl Answer {
-    fn json(value: &Value) -> Self {
-        Self { status: 200, body: value.to_string().into_bytes(), ..Self::default() }
-    }
-
-    fn error(status: u16, code: &str) -> Self {
-        let headers = vec![("x-error-code", code.to_owned())];
-        Self { status, headers, ..Self::default() }
-    }
-}
-
-/// A server on a port of its own.
-struct Server {
-    url: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    /// Bytes of bodies that the other side took.
-    sent: Arc<AtomicUsize>,
-}
-
-impl Server {
-    fn start(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (seen, sent) = (Arc::default(), Arc::default());
-        let server = Self { url, seen: Arc::clone(&seen), sent: Arc::clone(&sent) };
-        let answer = Arc::new(answer);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answer, seen, sent) =
-                    (Arc::clone(&answer), Arc::clone(&seen), Arc::clone(&sent));
-                // A client that goes away is no failure of the server.
-                std::thread::spawn(move || serve(stream.unwrap(), &*answer, &seen, &sent));
-            }
-        });
-        server
-    }
-
-    fn seen(&self, method: &str, ending: &str) -> Vec<Seen> {
-        let seen = self.seen.lock().unwrap();
-        let fits = |seen: &&Seen| seen.method == method && seen.path.ends_with(ending);
-        seen.iter().filter(fits).cloned().collect()
-    }
-
-    fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-}
-
-/// Answers one request.
-fn serve(
-    stream: TcpStream,
-    answer: &(impl Fn(&Seen) -> Answer + ?Sized),
-    seen: &Mutex<Vec<Seen>>,
-    sent: &AtomicUsize,
-) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let mut line = || {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        Some(line.trim_end().to_owned())
-    };
-    let first = line()?;
-    let mut words = first.split(' ').map(str::to_owned);
-    let mut request = Seen { method: words.next()?, path: words.next()?, start: None, token: None };
-    while let Some((name, value)) = line()?.split_once(": ") {
-        match name.to_lowercase().as_str() {
-            "range" => {
-                let start = value.strip_prefix("bytes=")?.strip_suffix('-')?;
-                request.start = start.parse().ok();
-            }
-            "authorization" => request.token = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-    seen.lock().unwrap().push(request.clone());
-    let answer = answer(&request);
-    let mut stream = stream;
-    let mut head = format!("HTTP/1.1 {} Any\r\nConnection: close\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    if !answer.headers.iter().any(|(name, _)| *name == "content-length") {
-        head += &format!("content-length: {}\r\n", answer.body.len());
-    }
-    stream.write_all((head + "\r\n").as_bytes()).ok()?;
-    if request.method == "GET" {
-        let end = answer.ends_after.unwrap_or(answer.body.len());
-        for chunk in answer.body[..end].chunks(1 << 16) {
-            stream.write_all(chunk).ok()?;
-            sent.fetch_add(chunk.len(), Ordering::Relaxed);
-        }
-    }
-    Some(())
 }
 
 /// A hub with one repository.
@@ -538,11 +427,8 @@ fn names_that_lead_elsewhere_are_refused() {
         let mut hub = Hub::new();
         change(&mut hub);
         let sentence = fails(&mut albert(&work, &hub.start().url, &format!("download {ID}")));
-        let files = work.snapshot("").into_keys();
-        let home = work.path("home/hub");
-        let strays: Vec<_> =
-            files.filter(|path| path.file_name().is_some_and(|n| n != ".")).collect();
-        let strays: Vec<_> = strays.iter().filter(|path| !path.starts_with(&home)).collect();
+        let is_stray = |path: &PathBuf| path.is_file() && !path.starts_with(work.path("home/hub"));
+        let strays: Vec<_> = work.snapshot("").into_keys().filter(is_stray).collect();
         assert!(strays.is_empty(), "{strays:?}");
         sentence
     };

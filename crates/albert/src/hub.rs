@@ -226,6 +226,12 @@ impl Hub {
         Ok(Self { cache, web: Some(web) })
     }
 
+    /// Whether `HF_HUB_OFFLINE` forbids the network.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.web.is_none()
+    }
+
     /// The model as far as the cache knows it, without asking the network whether its branch has
     /// moved on. `None` if anything of it is not there.
     #[must_use]
@@ -302,12 +308,14 @@ fn stored(directory: PathBuf, commit: String, names: Vec<String>) -> Result<Stor
 
 /// What a hub says of a revision; the keys that matter here.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with \"sha\" and \"siblings\"")]
 struct Listing {
     sha: String,
     siblings: Vec<Sibling>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with \"rfilename\"")]
 struct Sibling {
     rfilename: String,
 }
@@ -360,6 +368,7 @@ impl Wanted {
         let table = self.names.last().filter(|name| name.ends_with(SHARDS));
         let Some(path) = table.map(|table| directory.join(table)) else { return Ok(()) };
         #[derive(Deserialize)]
+        #[serde(expecting = "an object with \"weight_map\"")]
         struct Table {
             weight_map: std::collections::BTreeMap<String, String>,
         }
