@@ -6,6 +6,7 @@ use albert::backend::{Cpu, Precision};
 use albert::{LoadOptions, Model};
 use anyhow::Result;
 
+use crate::model::locate;
 use crate::output::note;
 
 /// How to compute.
@@ -54,8 +55,9 @@ impl PrecisionFlag {
 /// Which model to use.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelFlags {
-    /// The model: a directory with config.json, model.safetensors and a tokenizer
-    #[arg(long, value_name = "DIR")]
+    /// The model: a directory with config.json, model.safetensors and a tokenizer, or the ID of one
+    /// on a hub (see `albert download --help`)
+    #[arg(long, value_name = "DIR or ID")]
     pub(crate) model: PathBuf,
 
     /// What numbers the layers multiply
@@ -72,7 +74,7 @@ impl ModelFlags {
         let backend = self.engine.backend()?;
         let options =
             LoadOptions { precision: self.precision.given(), backend: Some(backend.clone()) };
-        let model = Model::load_with(&self.model, &options)?;
+        let model = Model::load_with(locate(&self.model)?, &options)?;
         warn(model.warnings());
         if self.precision == PrecisionFlag::Auto {
             note(format_args!("{}", backend.describe(model.inference().precision())));

@@ -4,6 +4,7 @@
 mod commands;
 mod engine;
 mod input;
+mod model;
 mod output;
 mod plot;
 mod stream;

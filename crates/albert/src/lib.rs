@@ -2,7 +2,8 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict`; `error`, `files`, `records` and `random` stand below all of them.
+//! predict`; `error`, `files`, `records` and `random` stand below all of them. `hub`, which stands
+//! beside `checkpoint` and brings a network stack, is there with the feature of that name.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -11,6 +12,8 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod files;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod model;
 pub mod predict;
 pub mod random;

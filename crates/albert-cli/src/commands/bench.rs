@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::engine::{Engine, PrecisionFlag};
 use crate::input::lines;
+use crate::model::locate;
 
 /// Sequences of a batch of real lengths.
 const MIXED_BATCH: usize = 32;
@@ -41,8 +42,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "base", conflicts_with = "model")]
     preset: String,
 
-    /// The model: a directory with config.json and model.safetensors (and a tokenizer, for --mixed)
-    #[arg(long, value_name = "DIR")]
+    /// The model: a directory with config.json and model.safetensors (and a tokenizer, for --mixed),
+    /// or the ID of one on a hub
+    #[arg(long, value_name = "DIR or ID")]
     model: Option<PathBuf>,
 
     /// Sequences and tokens of each; may be given more than once
@@ -116,7 +118,8 @@ struct Measured {
 }
 
 impl Arguments {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
+        self.model = self.model.as_deref().map(locate).transpose()?;
         let backend = self.engine.backend()?;
         let mut precisions: Vec<Precision> = Vec::new();
         for flag in &self.precision {

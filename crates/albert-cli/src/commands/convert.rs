@@ -8,6 +8,7 @@ use albert::tokenizer::Tokenizer;
 use anyhow::{Context, Result, bail};
 
 use crate::engine::warn;
+use crate::model::locate;
 
 /// Write a model again, in Hugging Face's layout or in another precision
 #[derive(Debug, clap::Args)]
@@ -25,8 +26,8 @@ and the word embeddings are kept as bytes with a scale for each row, and the fil
 quarter of the room; only this program reads it.")]
 pub(crate) struct Arguments {
     /// The model: a directory with a config and weights, a file of weights beside a config, or the
-    /// name of a TensorFlow checkpoint (model.ckpt-best)
-    #[arg(long, value_name = "PATH")]
+    /// name of a TensorFlow checkpoint (model.ckpt-best); or the ID of a model on a hub
+    #[arg(long, value_name = "PATH or ID")]
     from: PathBuf,
 
     /// The directory to write, which must not exist or be empty
@@ -50,7 +51,8 @@ enum Kept {
 }
 
 impl Arguments {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(mut self) -> Result<()> {
+        self.from = locate(&self.from)?;
         let loaded = checkpoint::load(&self.from, Cpu::detect()?)?;
         warn(&loaded.warnings);
         warn(&lacking(&self.from, loaded.parts));

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::engine::{Engine, PrecisionFlag, warn};
 use crate::input::{Text, lines};
+use crate::model::locate;
 use crate::output::refuse_other_than_file;
 
 /// Write the raw tensors a model computes for given token ids
@@ -31,8 +32,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
-    /// The model: a directory with config.json and model.safetensors
-    #[arg(long, value_name = "DIR")]
+    /// The model: a directory with config.json and model.safetensors, or the ID of one on a hub
+    #[arg(long, value_name = "DIR or ID")]
     model: PathBuf,
 
     /// What numbers the layers multiply
@@ -56,7 +57,7 @@ type Tensor = (String, Vec<f32>, Vec<usize>);
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let (backend, precision) = (self.engine.backend()?, self.precision.given());
-        let loaded = checkpoint::load_for_inference(&self.model, &backend, precision)?;
+        let loaded = checkpoint::load_for_inference(&locate(&self.model)?, &backend, precision)?;
         warn(&loaded.warnings);
         refuse_other_than_file(&self.output)?;
         let mut space = InferenceSpace::default();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::convert::lacking;
 use crate::engine::warn;
+use crate::model::locate;
 use crate::output::note;
 
 /// Show what a model is: its sizes, its tensors, its parameters
@@ -23,8 +24,8 @@ use crate::output::note;
   albert inspect --preset base --json")]
 pub(crate) struct Arguments {
     /// A directory with a config, and weights if it has any; a file of weights beside a config; or
-    /// the name of a TensorFlow checkpoint
-    #[arg(value_name = "PATH", required_unless_present = "preset")]
+    /// the name of a TensorFlow checkpoint; or the ID of a model on a hub
+    #[arg(value_name = "PATH or ID", required_unless_present = "preset")]
     model: Option<PathBuf>,
 
     /// A preset instead of a model
@@ -45,6 +46,7 @@ impl Arguments {
         let inspection = match (&self.model, &self.preset) {
             (_, Some(name)) => Inspection::of_config(ModelConfig::preset(name)?),
             (Some(path), None) => {
+                let path = &locate(path)?;
                 let inspection = checkpoint::inspect(path)?;
                 warn(&inspection.warnings);
                 if inspection.format.is_some() {

@@ -6,6 +6,7 @@ mod choose;
 mod classify;
 mod convert;
 mod demo;
+mod download;
 mod embed;
 mod fill_mask;
 mod forward;
@@ -46,6 +47,7 @@ enum Command {
     FillMask(fill_mask::Arguments),
     Order(order::Arguments),
     Forward(forward::Arguments),
+    Download(download::Arguments),
     Inspect(inspect::Arguments),
     Convert(convert::Arguments),
     Bench(bench::Arguments),
@@ -68,6 +70,7 @@ impl Arguments {
             Command::FillMask(arguments) => arguments.run(),
             Command::Order(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),
+            Command::Download(arguments) => arguments.run(),
             Command::Inspect(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
             Command::Bench(arguments) => arguments.run(),

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::input::{Text, all_lines};
+use crate::model::locate;
 use crate::output::progress_bar;
 
 /// Train a vocabulary, encode text, decode ids.
@@ -133,15 +134,19 @@ struct Source {
     /// one such file
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
-    /// Model directory; its weights are not needed
-    #[arg(long, value_name = "DIR")]
+    /// Model directory, whose weights are not needed, or the ID of a model on a hub
+    #[arg(long, value_name = "DIR or ID")]
     model: Option<PathBuf>,
 }
 
 impl Source {
     fn load(&self) -> Result<Tokenizer> {
-        let path = self.tokenizer.as_ref().or(self.model.as_ref()).expect("clap requires one");
-        Ok(Tokenizer::load(path)?)
+        let path = match (&self.tokenizer, &self.model) {
+            (Some(path), _) => path.clone(),
+            (None, Some(model)) => locate(model)?,
+            (None, None) => unreachable!("clap requires one of the two"),
+        };
+        Ok(Tokenizer::load(&path)?)
     }
 }
 
