@@ -73,7 +73,6 @@ fn words_of_texts_of_any_length_are_tagged_whole() {
     }
 }
 
-/// A text that fits is computed as it stands, and windows over a longer one see the same words.
 #[test]
 fn neighbours_in_a_call_change_nothing() {
     let directory = tempfile::tempdir().unwrap();
