@@ -34,7 +34,7 @@ from transformers import (
 from transformers.utils import logging
 
 SCORE_ERROR_MAX = 1e-4
-SHOWN = 5
+SHOWN, WIDTH = 5, 300
 POSITIONS = 512
 LABELS = ["O", "B-person", "I-person", "B-location", "I-location", "product"]
 GROUPINGS = ["none", "simple", "first", "average", "max"]
@@ -56,7 +56,8 @@ class Report:
         for kind, detail in zip(kinds, details):
             if detail and shown[kind] < (SHOWN if kind == "DIFFERENT" else 1):
                 shown[kind] += 1
-                print(f"    {kind}: {detail}")
+                lines = [line[:WIDTH] for line in detail.splitlines()]
+                print(f"    {kind}: " + "\n".join(lines))
 
 
 class Ours:
@@ -160,8 +161,8 @@ def load(task: str, directory: Path, tokenizer, head: str):
 # Comparisons
 
 
-def close(a: float, b: float) -> bool:
-    return abs(a - b) <= SCORE_ERROR_MAX * max(abs(a), abs(b), 1e-6)
+def close(a: float, b: float, scale: float = 1e-6) -> bool:
+    return abs(a - b) <= SCORE_ERROR_MAX * max(abs(a), abs(b), scale)
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
@@ -176,10 +177,14 @@ def same_ids(ours: Ours, directory: Path, tokenizer, lines: list[dict]) -> list[
     return [a == b for a, b in zip(got, wanted)]
 
 
-def compare_scores(got: list[float], wanted: list[float]) -> tuple[str, str]:
-    if len(got) == len(wanted) and all(map(close, got, wanted)):
-        return "equal", ""
-    return "DIFFERENT", f"ours {got}, transformers {wanted}"
+def compare_scores(got: list[list], wanted: list[list]) -> list[tuple[str, str]]:
+    """Of all lines at once: what is near zero is held against the largest."""
+    scale = max(abs(score) for scores in wanted for score in scores)
+    kinds = []
+    for a, b in zip(got, wanted):
+        ok = len(a) == len(b) and all(close(x, y, scale) for x, y in zip(a, b))
+        kinds.append(("equal", "") if ok else ("DIFFERENT", f"ours {a}, transformers {b}"))
+    return kinds
 
 
 def compare_entities(text: str, got: list, wanted: list, tokenizer) -> tuple[str, str]:
@@ -191,15 +196,20 @@ def compare_entities(text: str, got: list, wanted: list, tokenizer) -> tuple[str
         if start < end:
             label = entity.get("entity_group", entity.get("entity"))
             expected.append((label, start, end, float(entity["score"])))
-    ranges = [(entity["label"], entity["start"], entity["end"]) for entity in got]
-    if ranges == [entity[:3] for entity in expected] and all(
-        close(a["score"], b[3]) for a, b in zip(got, expected)
-    ):
+    agree = lambda a, b: (a["label"], a["start"], a["end"]) == b[:3] and close(a["score"], b[3])
+    equal = lambda wanted: len(got) == len(wanted) and all(map(agree, got, wanted))
+    if equal(expected):
         return ("equal but for a space" if moved else "equal"), ""
     detail = f"{text!r}\n      ours {got}\n      transformers {expected}"
     if takes_length_for_word(tokenizer, text):
         # Its test of `##` compares lengths, which accents that are removed change too.
         return "accents change lengths", detail
+    if tokenizer.tokenize(text)[:1] == ["▁"] and expected[0][1:3] == (0, 1) and equal(expected[1:]):
+        # The mark of a space that is not there: the pipeline lays it on the first character.
+        return "first character twice", detail
+    if "``" in text or "''" in text:
+        # ALBERT reads them as one character, and the pipeline knows only half of its place.
+        return "quotes of two characters", detail
     if any(space.isspace() and space != " " for space in text):
         return "other spaces", detail
     return "DIFFERENT", detail
@@ -216,7 +226,8 @@ def takes_length_for_word(tokenizer, text: str) -> bool:
     )
 
 
-def compare_answers(line: dict, got: dict, wanted: list) -> tuple[str, str]:
+def compare_answers(line: dict, got: dict, wanted: list, trimmed_first=None) -> tuple[str, str]:
+    """`trimmed_first` gives the answers of a pipeline that trims them before it compares them."""
     context, moved = line["context"], False
     expected = []
     for answer in wanted:
@@ -228,8 +239,7 @@ def compare_answers(line: dict, got: dict, wanted: list) -> tuple[str, str]:
     if len(found) == len(expected) and all(map(agree, found, expected)):
         return ("equal but for a space" if moved else "equal"), ""
     detail = f"{line['question']!r}\n      ours {found}\n      transformers {expected}"
-    texts = [context[start:end].lower() for start, end, _ in expected]
-    if len(set(texts)) < len(texts):
+    if trimmed_first is not None and compare_answers(line, got, trimmed_first())[0] == "equal":
         # " Berlin" and "Berlin" are two answers to the pipeline.
         return "one answer with and without its space", detail
     scores = [answer[2] for answer in expected]
@@ -326,7 +336,9 @@ def check_answers(report: Report, ours: Ours, tokenizers: dict, out: Path, asked
                     **line, top_k=n_best, align_to_words=align, max_seq_len=384
                 )
                 wanted = wanted if isinstance(wanted, list) else [wanted]
-                kind = compare_answers(line, answers, wanted)
+                # It gives words, so it says nothing of answers that are parts of words.
+                second = (lambda: official_answers(theirs, line, n_best, 15)[0]) if align else None
+                kind = compare_answers(line, answers, wanted, second)
                 is_other = kind[0] == "DIFFERENT" and not is_same
                 results.append(("other tokens", line["question"]) if is_other else kind)
             name = f"{family}: answers, {n_best} best{', words' if align else ''}"
@@ -389,15 +401,17 @@ def check_classes(report: Report, ours: Ours, tokenizers: dict, out: Path, texts
             directory = make_model(family, "SequenceClassification", tokenizer, out, **config)
             theirs = load("text-classification", directory, tokenizer, "SequenceClassification")
             same = same_ids(ours, directory, tokenizer, lines)
-            results = []
-            for line, is_same, got in zip(lines, same, ours(directory, "classify", lines)):
+            wanted = []
+            for line in lines:
                 given = {"text": line["text"]}
                 if "pair" in line:
                     given["text_pair"] = line["pair"]
-                wanted = sorted(theirs(given, top_k=None), key=lambda one: one["label"])
-                kind = compare_scores(got, [one["score"] for one in wanted])
-                is_other = kind[0] == "DIFFERENT" and not is_same
-                results.append(("other tokens", line["text"]) if is_other else kind)
+                ranked = sorted(theirs(given, top_k=None), key=lambda one: one["label"])
+                wanted.append([one["score"] for one in ranked])
+            results = compare_scores(ours(directory, "classify", lines), wanted)
+            for at, is_same in enumerate(same):
+                if results[at][0] == "DIFFERENT" and not is_same:
+                    results[at] = ("other tokens", lines[at]["text"])
             report.add(f"{family}: classes, {name}", *map(list, zip(*results)))
 
 
@@ -408,13 +422,14 @@ def check_choices(report: Report, ours: Ours, tokenizers: dict, out: Path, texts
         directory = make_model(family, "MultipleChoice", tokenizer, out)
         name = f"{'Albert' if family == 'albert' else 'Bert'}ForMultipleChoice"
         model = getattr(transformers, name).from_pretrained(directory).eval()
-        results = []
-        for line, got in zip(lines, ours(directory, "choose", lines)):
+        wanted = []
+        for line in lines:
             first, second = map(list, zip(*line["pairs"]))
             inputs = tokenizer(first, second, padding=True, return_tensors="pt")
             with torch.no_grad():
                 logits = model(**{key: value[None] for key, value in inputs.items()}).logits[0]
-            results.append(compare_scores(got, logits.tolist()))
+            wanted.append(logits.tolist())
+        results = compare_scores(ours(directory, "choose", lines), wanted)
         report.add(f"{family}: choices", *map(list, zip(*results)))
 
 

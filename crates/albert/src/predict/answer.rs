@@ -2,15 +2,16 @@
 //! each token whether an answer starts or ends there, and the joint head of SQuAD 2.0, which also
 //! says whether there is any.
 
+mod decode;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::text::trim;
 use super::{Model, TooLong};
 use crate::config::Head;
 use crate::error::{Error, Result};
-use crate::model::JointScores;
 use crate::tokenizer::{Encoding, InputOptions};
+use decode::Asked;
 
 /// Starts, and ends of each, that the joint head is asked for; the original's `start_n_top` and
 /// `end_n_top`.
@@ -93,16 +94,6 @@ pub struct QuestionAnswerer {
     joint: bool,
 }
 
-/// A question and the windows through which its context is read.
-struct Asked<'a> {
-    context: &'a str,
-    /// The place of the context's tokens in `Reading::contexts`.
-    encoding: usize,
-    windows: Vec<Range<usize>>,
-    /// The row of the context's first token in each window.
-    first_row: usize,
-}
-
 /// All that one call reads.
 struct Reading<'a> {
     contexts: Vec<Encoding>,
@@ -111,15 +102,6 @@ struct Reading<'a> {
     inputs: Vec<Encoding>,
     /// The rows of the context in each of them.
     rows: Vec<Range<usize>>,
-}
-
-/// Tokens of a context that may be an answer, from the first to the last.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Span {
-    first: usize,
-    last: usize,
-    /// What spans are ranked by: the larger the likelier.
-    logit: f64,
 }
 
 impl QuestionAnswerer {
@@ -188,16 +170,17 @@ impl QuestionAnswerer {
                 let rows = &reading.rows[range];
                 self.model.inference().joint_answers(batch, rows, JOINT_BEAM, space)
             })?;
-            return Ok(
-                reading.decode(&scores, |asked, context, of| self.decode_joint(asked, context, of))
-            );
+            return Ok(reading.decode(&scores, |asked, context, of| {
+                self.options.decode_joint(asked, context, of)
+            }));
         }
         let logits = self.model.in_batches(&reading.inputs, |batch, _, space| {
             let logits = self.model.inference().token_logits(batch, space);
             let rows = batch.starts().windows(2).map(|ends| 2 * ends[0]..2 * ends[1]);
             rows.map(|rows| logits[rows].to_vec()).collect::<Vec<Vec<f32>>>()
         })?;
-        Ok(reading.decode(&logits, |asked, context, of| self.decode_plain(asked, context, of)))
+        Ok(reading
+            .decode(&logits, |asked, context, of| self.options.decode_plain(asked, context, of)))
     }
 
     /// The windows of all questions. The tokens of a context are found once, however many
@@ -278,129 +261,6 @@ impl QuestionAnswerer {
         }
         Ok((question, length - taken))
     }
-
-    /// `logits` of a window: start and end of each row.
-    fn decode_plain(&self, asked: &Asked<'_>, context: &Encoding, logits: &[Vec<f32>]) -> Answers {
-        let of_token = |token: usize| {
-            let window = best_window(&asked.windows, token);
-            let row = asked.first_row + token - asked.windows[window].start;
-            (f64::from(logits[window][2 * row]), f64::from(logits[window][2 * row + 1]))
-        };
-        let (starts, ends): (Vec<f64>, Vec<f64>) = (0..context.len()).map(of_token).unzip();
-        // The window that is least for there being no answer speaks for all.
-        let nulls = logits.iter().map(|rows| (f64::from(rows[0]), f64::from(rows[1])));
-        let least = |a: (f64, f64), b: (f64, f64)| if b.0 + b.1 < a.0 + a.1 { b } else { a };
-        let null = nulls.reduce(least).expect("a window for each question");
-        let (all_starts, all_ends) = (log_sum(&starts, null.0), log_sum(&ends, null.1));
-        let score = |start: f64, end: f64| ((start - all_starts) + (end - all_ends)).exp();
-
-        let spans = best_spans(&starts, &ends, self.options.max_answer_length, self.spans_wanted());
-        let best = spans.first().map_or(f64::NEG_INFINITY, |span| span.logit);
-        let scored = spans.iter().map(|span| (*span, score(starts[span.first], ends[span.last])));
-        let candidates = self.candidates(asked.context, context, scored, true);
-        let allows = |least: f32| null.0 + null.1 - best <= f64::from(least);
-        Answers {
-            best: candidates.first().filter(|_| self.options.no_answer.is_none_or(allows)).cloned(),
-            no_answer_score: score(null.0, null.1) as f32,
-            candidates,
-        }
-    }
-
-    fn decode_joint(
-        &self,
-        asked: &Asked<'_>,
-        context: &Encoding,
-        scores: &[JointScores],
-    ) -> Answers {
-        let mut spans = vec![];
-        for (number, (scores, window)) in scores.iter().zip(&asked.windows).enumerate() {
-            // Row 0 is `[CLS]`, the only one outside of the context.
-            let token = |row: usize| Some(row.checked_sub(asked.first_row)? + window.start);
-            for start in &scores.starts {
-                let Some(first) = token(start.token) else { continue };
-                if best_window(&asked.windows, first) != number {
-                    continue;
-                }
-                let ends = start.ends.iter().filter_map(|&(row, score)| {
-                    let logit = f64::from(start.score) + f64::from(score);
-                    Some(Span { first, last: token(row)?, logit })
-                });
-                let longest = first + self.options.max_answer_length;
-                spans.extend(ends.filter(|span| (first..longest).contains(&span.last)));
-            }
-        }
-        spans.sort_by(Span::compare);
-        let scored = spans.iter().map(|span| (*span, span.logit.exp()));
-        let candidates = self.candidates(asked.context, context, scored, false);
-        let no_answer = scores.iter().map(|scores| scores.no_answer).fold(f32::INFINITY, f32::min);
-        let allows = |most: f32| no_answer <= most;
-        Answers {
-            best: candidates.first().filter(|_| self.options.no_answer.is_none_or(allows)).cloned(),
-            no_answer_score: 1.0 / (1.0 + (-no_answer).exp()),
-            candidates,
-        }
-    }
-
-    /// So many spans are looked at, as by the pipeline: some may turn out to be the same words.
-    fn spans_wanted(&self) -> usize {
-        let n_best = self.options.n_best;
-        if self.options.align_to_words {
-            n_best.saturating_mul(2).saturating_add(10)
-        } else {
-            n_best
-        }
-    }
-
-    /// The best texts of `spans`, which come best first. A text that comes again adds to the score
-    /// of the first, or is left out.
-    fn candidates(
-        &self,
-        text: &str,
-        context: &Encoding,
-        spans: impl Iterator<Item = (Span, f64)>,
-        adds: bool,
-    ) -> Vec<Answer> {
-        let mut known: HashMap<String, usize> = HashMap::new();
-        let mut found: Vec<(Range<usize>, f64)> = vec![];
-        for (span, score) in spans {
-            let range = trim(text, self.bytes(context, span));
-            if range.is_empty() {
-                continue;
-            }
-            match known.get(&text[range.clone()].to_lowercase()) {
-                Some(&at) if adds => found[at].1 += score,
-                Some(_) => {}
-                None => {
-                    known.insert(text[range.clone()].to_lowercase(), found.len());
-                    found.push((range, score));
-                }
-            }
-        }
-        found.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let answer = |(range, score): (Range<usize>, f64)| Answer {
-            start: range.start,
-            end: range.end,
-            score: score as f32,
-        };
-        found.into_iter().take(self.options.n_best).map(answer).collect()
-    }
-
-    /// The bytes of the context that a span stands for.
-    fn bytes(&self, context: &Encoding, span: Span) -> Range<usize> {
-        let Span { mut first, mut last, .. } = span;
-        if self.options.align_to_words {
-            let joined = |a: usize, b: usize| {
-                context.words[a].is_some() && context.words[a] == context.words[b]
-            };
-            while first > 0 && joined(first - 1, first) {
-                first -= 1;
-            }
-            while last + 1 < context.len() && joined(last, last + 1) {
-                last += 1;
-            }
-        }
-        context.offsets[first].0..context.offsets[last].1
-    }
 }
 
 impl Answer {
@@ -428,38 +288,6 @@ impl Reading<'_> {
     }
 }
 
-impl Span {
-    /// The likelier first, of equals the earlier.
-    fn compare(&self, other: &Self) -> std::cmp::Ordering {
-        let place = |span: &Self| (span.first, span.last);
-        other.logit.total_cmp(&self.logit).then(place(self).cmp(&place(other)))
-    }
-}
-
-/// `ln(Σ exp x)` over `values` and `other`.
-fn log_sum(values: &[f64], other: f64) -> f64 {
-    let top = values.iter().copied().fold(other, f64::max);
-    let sum: f64 = values.iter().map(|x| (x - top).exp()).sum();
-    top + (sum + (other - top).exp()).ln()
-}
-
-/// The `count` best spans of at most `longest` tokens, best first.
-fn best_spans(starts: &[f64], ends: &[f64], longest: usize, count: usize) -> Vec<Span> {
-    let mut best: Vec<Span> = vec![];
-    for (first, start) in starts.iter().enumerate() {
-        let ends = ends.iter().enumerate().skip(first).take(longest);
-        best.extend(ends.map(|(last, end)| Span { first, last, logit: start + end }));
-        // Now and then, so that it costs little.
-        if best.len() / 2 > count.saturating_add(longest) {
-            best.select_nth_unstable_by(count - 1, Span::compare);
-            best.truncate(count);
-        }
-    }
-    best.sort_unstable_by(Span::compare);
-    best.truncate(count);
-    best
-}
-
 /// The windows of at most `room` tokens over a context of `length`, as in the original
 /// (`squad_utils.py`): each `stride` after the one before.
 fn windows_of(length: usize, room: usize, stride: usize) -> Vec<Range<usize>> {
@@ -470,19 +298,4 @@ fn windows_of(length: usize, room: usize, stride: usize) -> Vec<Range<usize>> {
     }
     windows.push(start..length);
     windows
-}
-
-/// The window with the most context of `token`, as in the original (`_check_is_max_context`): the
-/// tokens on the side with fewer, and a hundredth of the window's length; of equals the first.
-fn best_window(windows: &[Range<usize>], token: usize) -> usize {
-    let first = windows.partition_point(|window| window.end <= token);
-    let holding = windows[first..].iter().take_while(|window| window.start <= token);
-    let context = |window: &Range<usize>| {
-        let poorer = (token - window.start).min(window.end - 1 - token);
-        100 * poorer + window.len()
-    };
-    let contexts = holding.map(context).enumerate();
-    let better =
-        |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
-    first + contexts.reduce(better).expect("a window holds every token").0
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::text::{boundary, trim};
-use super::{Model, softmax};
+use super::{Model, largest, softmax};
 use crate::config::Head;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Encoding, InputOptions};
@@ -137,7 +137,8 @@ impl Tagger {
         let mut logits = self.logits(&inputs)?.into_iter();
         let mut tag = |((text, encoding), windows): ((&&str, &Encoding), &Vec<Range<usize>>)| {
             let of_text: Vec<Vec<f32>> = logits.by_ref().take(windows.len()).collect();
-            self.entities(text, self.parts(text, encoding, windows, &of_text))
+            let parts = self.parts(text, encoding, windows, &of_text);
+            entities(text, &parts, self.labels(), self.grouping)
         };
         Ok(texts.iter().zip(&encodings).zip(&windows).map(&mut tag).collect())
     }
@@ -178,37 +179,37 @@ impl Tagger {
         };
         (0..encoding.len()).map(part).collect()
     }
+}
 
-    fn entities(&self, text: &str, parts: Vec<Part>) -> Vec<Entity> {
-        let words = match self.grouping {
-            Grouping::None | Grouping::Simple => parts.iter().map(Part::labelled).collect(),
-            grouping => words(&parts, grouping),
+/// The entities that the tokens of a text make.
+fn entities(text: &str, parts: &[Part], labels: &[String], grouping: Grouping) -> Vec<Entity> {
+    let words = match grouping {
+        Grouping::None | Grouping::Simple => parts.iter().map(Part::labelled).collect(),
+        grouping => words(parts, grouping),
+    };
+    let entity = |words: &[Labelled]| {
+        let name = labels[words[0].label].as_str();
+        let label = match grouping {
+            Grouping::None => name,
+            _ => name.split_once('-').map_or(name, |(_, tag)| tag),
         };
-        let names = self.labels();
-        let entity = |words: &[Labelled]| {
-            let name = names[words[0].label].as_str();
-            let label = match self.grouping {
-                Grouping::None => name,
-                _ => name.split_once('-').map_or(name, |(_, tag)| tag),
-            };
-            let sum: f64 = words.iter().map(|word| f64::from(word.score)).sum();
-            let score = (sum / words.len() as f64) as f32;
-            let Range { start, end } =
-                trim(text, words[0].range.start..words[words.len() - 1].range.end);
-            Entity { label: label.to_owned(), start, end, score }
-        };
-        let joins = |a: &Labelled, b: &Labelled| {
-            self.grouping != Grouping::None && continues_entity(&names[a.label], &names[b.label])
-        };
-        let all = words.chunk_by(joins).map(entity);
-        // The mark of a space may be a token of its own, which is nothing to a user.
-        all.filter(|entity| entity.label != OUTSIDE && entity.start < entity.end).collect()
-    }
+        let sum: f64 = words.iter().map(|word| f64::from(word.score)).sum();
+        let range = words[0].range.start..words[words.len() - 1].range.end;
+        let Range { start, end } = trim(text, range);
+        let score = (sum / words.len() as f64) as f32;
+        Entity { label: label.to_owned(), start, end, score }
+    };
+    let joins = |a: &Labelled, b: &Labelled| {
+        grouping != Grouping::None && continues_entity(&labels[a.label], &labels[b.label])
+    };
+    let all = words.chunk_by(joins).map(entity);
+    // The mark of a space may be a token of its own, which is nothing to a user.
+    all.filter(|entity| entity.label != OUTSIDE && entity.start < entity.end).collect()
 }
 
 impl Part {
     fn labelled(&self) -> Labelled {
-        let (label, score) = super::largest(&self.scores);
+        let (label, score) = largest(&self.scores);
         Labelled { range: self.range.clone(), label, score }
     }
 }
@@ -271,12 +272,10 @@ fn windows_of(words: &[Option<u32>], room: usize) -> Vec<Range<usize>> {
         windows.push(start..start + room);
         let latest = start + (room - room / 4).max(1);
         let last = words.len() - room;
-        start = if latest >= last {
-            // The last window reaches as far back as it can.
-            (last..=latest).find(begins).unwrap_or(last)
-        } else {
-            (start + 1..=latest).rev().find(begins).unwrap_or(latest)
-        };
+        // The last window reaches as far back as it can.
+        let reaching = (last..=latest).find(begins);
+        let start_after = || (start + 1..=latest).rev().find(begins);
+        start = reaching.or_else(start_after).unwrap_or(latest.min(last));
     }
     windows.push(start..words.len());
     windows
@@ -293,4 +292,164 @@ fn best_window(windows: &[Range<usize>], token: usize) -> usize {
     let better =
         |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
     first + contexts.reduce(better).expect("a window holds every token").0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "microsoft company in Rome, Paris it";
+
+    fn labels() -> Vec<String> {
+        ["O", "B-ENT", "I-ENT", "I-NAME", "LOC"].map(str::to_owned).to_vec()
+    }
+
+    fn parts() -> Vec<Part> {
+        let part = |&(start, end, continues, scores): &(usize, usize, bool, [f32; 5])| Part {
+            range: start..end,
+            continues,
+            scores: scores.to_vec(),
+        };
+        [
+            (0, 5, false, [0.1, 0.6, 0.1, 0.1, 0.1]),
+            (5, 9, true, [0.05, 0.05, 0.1, 0.7, 0.1]),
+            (10, 13, false, [0.2, 0.1, 0.5, 0.1, 0.1]),
+            (13, 17, true, [0.9, 0.0, 0.1, 0.0, 0.0]),
+            (18, 20, false, [0.6, 0.1, 0.1, 0.1, 0.1]),
+            (21, 25, false, [0.1, 0.1, 0.1, 0.1, 0.6]),
+            (25, 26, true, [0.4, 0.1, 0.1, 0.1, 0.3]),
+            (27, 32, false, [0.1, 0.1, 0.1, 0.2, 0.5]),
+            (33, 35, false, [0.1, 0.5, 0.2, 0.1, 0.1]),
+        ]
+        .iter()
+        .map(part)
+        .collect()
+    }
+
+    /// What `TokenClassificationPipeline.aggregate` of transformers 4.57 makes of the same scores.
+    #[test]
+    fn groups_as_in_transformers() {
+        let last = ("ENT", 33, 35, 0.5);
+        for (grouping, expected) in [
+            (
+                Grouping::None,
+                vec![
+                    ("B-ENT", 0, 5, 0.6),
+                    ("I-NAME", 5, 9, 0.7),
+                    ("I-ENT", 10, 13, 0.5),
+                    ("LOC", 21, 25, 0.6),
+                    ("LOC", 27, 32, 0.5),
+                    ("B-ENT", 33, 35, 0.5),
+                ],
+            ),
+            (
+                Grouping::Simple,
+                vec![
+                    ("ENT", 0, 5, 0.6),
+                    ("NAME", 5, 9, 0.7),
+                    ("ENT", 10, 13, 0.5),
+                    ("LOC", 21, 25, 0.6),
+                    ("LOC", 27, 32, 0.5),
+                    last,
+                ],
+            ),
+            (Grouping::First, vec![("ENT", 0, 17, 0.55), ("LOC", 21, 32, 0.55), last]),
+            (Grouping::Average, vec![("NAME", 0, 9, 0.4), ("LOC", 21, 32, 0.475), last]),
+            (Grouping::Max, vec![("NAME", 0, 9, 0.7), ("LOC", 21, 32, 0.55), last]),
+        ] {
+            let found = entities(TEXT, &parts(), &labels(), grouping);
+            let ranges: Vec<_> = found.iter().map(|e| (e.label.as_str(), e.start, e.end)).collect();
+            let wanted: Vec<_> = expected.iter().map(|e| (e.0, e.1, e.2)).collect();
+            assert_eq!(ranges, wanted, "{grouping:?}");
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found.score - expected.3).abs() < 1e-6, "{grouping:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_entities() {
+        for grouping in [Grouping::None, Grouping::Simple, Grouping::First, Grouping::Average] {
+            assert_eq!(entities("", &[], &labels(), grouping), []);
+        }
+        // A token that is a space alone.
+        let space = Part { range: 1..2, continues: false, scores: vec![0.0, 1.0, 0.0, 0.0, 0.0] };
+        assert_eq!(entities("a b", &[space], &labels(), Grouping::None), []);
+    }
+
+    #[test]
+    fn labels_continue_as_in_transformers() {
+        for (last, next, continues) in [
+            ("B-X", "I-X", true),
+            ("I-X", "B-X", false),
+            ("B-X", "B-X", false),
+            ("I-X", "I-Y", false),
+            ("X", "I-X", true),
+            ("X", "X", true),
+            ("O", "O", true),
+            ("O", "B-O", false),
+        ] {
+            assert_eq!(continues_entity(last, next), continues, "{last} {next}");
+        }
+    }
+
+    #[test]
+    fn words_stand_between_spaces() {
+        let text = "a b,\u{a0}cé\nd";
+        let starts: Vec<usize> = text.char_indices().map(|(start, _)| start).collect();
+        let continues: Vec<bool> =
+            starts.iter().map(|&start| continues_word(text, start)).collect();
+        //               a      ' '    b      ,     nbsp   c      é     \n     d
+        let expected = [false, false, false, true, false, false, true, false, false];
+        assert_eq!(continues, expected);
+        assert!(continues_word("ab", 2));
+    }
+
+    /// Words of one to `longest` tokens.
+    fn text(tokens: usize, longest: u32) -> Vec<Option<u32>> {
+        let lengths = (0u32..).map(|word| word * 7 % longest + 1);
+        let words =
+            (0..).zip(lengths).flat_map(|(word, length)| (0..length).map(move |_| Some(word)));
+        words.take(tokens).collect()
+    }
+
+    #[test]
+    fn every_token_is_in_a_window_and_no_word_is_cut() {
+        for (tokens, longest, room) in
+            [(0, 1, 5), (5, 2, 5), (6, 2, 5), (1000, 4, 30), (999, 1, 7), (100_000, 12, 510)]
+        {
+            let words = text(tokens, longest);
+            let windows = windows_of(&words, room);
+            assert_eq!(windows[0].start, 0);
+            assert_eq!(windows[windows.len() - 1].end, tokens);
+            assert!(windows.iter().all(|window| window.len() <= room));
+            for pair in windows.windows(2) {
+                assert!(pair[1].start + room / 4 <= pair[0].end, "{pair:?}");
+                assert!(pair[0].start < pair[1].start && pair[0].end < pair[1].end.max(1));
+                assert_ne!(words[pair[1].start], words[pair[1].start - 1], "{pair:?}");
+            }
+            // A token that is not at an end of the text has at least so much around it.
+            for token in room / 8..tokens.saturating_sub(room / 8) {
+                let window = &windows[best_window(&windows, token)];
+                let poorer = (token - window.start).min(window.end - 1 - token);
+                assert!(poorer + longest as usize >= room / 8, "{token} in {window:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_longer_than_a_window_is_read_all_the_same() {
+        let words = vec![Some(0); 5000];
+        let windows = windows_of(&words, 100);
+        assert_eq!(windows.len(), 67);
+        assert_eq!((windows[1].clone(), windows[66].clone()), (75..175, 4900..5000));
+        assert_eq!(windows_of(&words[..3], 1), [0..1, 1..2, 2..3]);
+    }
+
+    #[test]
+    fn the_window_with_most_around_a_token_is_best() {
+        let windows = [0..10, 4..14, 8..18];
+        let best: Vec<usize> = (0..18).map(|token| best_window(&windows, token)).collect();
+        assert_eq!(best, [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
+    }
 }
