@@ -84,6 +84,23 @@ class Joint(nn.Module):
         }
 
 
+    def loss(self, ids, types, context: range, span: tuple[int, int], impossible: bool):
+        """As `squad_utils.py` of the original ALBERT has it, without dropout."""
+        base = self.albert if isinstance(self.config, AlbertConfig) else self.bert
+        hidden = base(input_ids=ids, token_type_ids=types).last_hidden_state
+        closed = torch.ones(ids.shape, dtype=hidden.dtype)
+        closed[0, [0, *context]] = 0
+        start, end = torch.tensor([span[0]]), torch.tensor([span[1]])
+        start_logits = self.start_logits(hidden, p_mask=closed)
+        end_logits = self.end_logits(hidden, start_positions=start, p_mask=closed)
+        share = torch.einsum("l,lh->h", torch.softmax(start_logits[0], -1), hidden[0])[None]
+        answerable = self.answer_class(hidden, start_states=share, cls_index=torch.tensor([0]))
+        truth = torch.tensor([float(impossible)], dtype=hidden.dtype)
+        entropy = nn.functional.cross_entropy
+        spans = (entropy(start_logits, start) + entropy(end_logits, end)) / 2
+        return spans + nn.functional.binary_cross_entropy_with_logits(answerable, truth) / 2
+
+
 def build(config, head: str):
     """A model, with a config that says what its outputs are."""
     family = "Albert" if isinstance(config, AlbertConfig) else "Bert"
@@ -258,6 +275,12 @@ def losses(model, sequences: list[dict]) -> list[torch.Tensor]:
         return [model(**inputs, labels=torch.tensor([1])).loss]
     for number, (row, kinds) in enumerate(zip(ids, types)):
         length = row.shape[1]
+        if name == "Joint":
+            context = range(length // 2, length)
+            impossible = number % 2 == 0
+            span = (0, 0) if impossible else (length // 2, length - 1)
+            found.append(model.loss(row, kinds, context, span, impossible))
+            continue
         if name.endswith("SequenceClassification"):
             target = dict(labels=torch.tensor([number % LABELS]))
         elif name.endswith("TokenClassification"):
@@ -302,13 +325,12 @@ def write_fixtures(out: Path) -> None:
                 else:
                     values = {"logits": outputs(model, sequence)["logits"].astype(np.float32)}
                 expected |= {f"{key}.{i}": np.ascontiguousarray(x) for key, x in values.items()}
-            if not isinstance(model, Joint):
-                loss = sum(losses(model, sequences))
-                loss.backward()
-                expected["loss"] = np.array([loss.item()], np.float32)
-                for name, parameter in model.named_parameters():
-                    if parameter.grad is not None:
-                        expected[f"grad.{name}"] = as_array(parameter.grad).astype(np.float32)
+            loss = sum(losses(model, sequences))
+            loss.backward()
+            expected["loss"] = np.array([loss.item()], np.float32)
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    expected[f"grad.{name}"] = as_array(parameter.grad).astype(np.float32)
             save_file(expected, directory / "expected.safetensors")
             print(directory)
 

@@ -4,7 +4,9 @@ mod common;
 
 use albert::backend::Reference;
 use albert::config::{Activation, Head, ModelConfig, Problem, Sharing};
-use albert::model::{Batch, IGNORED, Network, Scales, Start, Targets, TaskTargets, Workspace};
+use albert::model::{
+    Batch, IGNORED, JointTarget, Network, Scales, Start, Targets, TaskTargets, Workspace,
+};
 use albert::random::Seed;
 use common::{assert_close, relative_error};
 use rand::RngExt;
@@ -13,6 +15,15 @@ type Net = Network<Reference>;
 
 const SCALES: Scales = Scales { masked: 0.3, sentence: 0.7 };
 const DROPOUT_SEED: u64 = 11;
+
+/// Parameters that shift all scores of a softmax alike.
+const SHIFTS: [&str; 5] = [
+    "key.bias",
+    "qa_outputs.bias",
+    "start_logits.dense.bias",
+    "end_logits.dense_1.bias",
+    "end_logits.LayerNorm.bias",
+];
 
 fn config() -> ModelConfig {
     let mut config = ModelConfig::preset("nano").unwrap();
@@ -78,11 +89,9 @@ fn check_loss(
             at(0.0);
         }
         let analytic = &gradients[parameter.span.range()];
-        let of_a_choice =
-            config.head == Some(Head::MultipleChoice) && parameter.name() == "classifier.bias";
-        if of_a_choice
-            || ["key.bias", "qa_outputs.bias"].iter().any(|n| parameter.name().ends_with(n))
-        {
+        let name = parameter.name();
+        let of_a_choice = config.head == Some(Head::MultipleChoice) && name == "classifier.bias";
+        if of_a_choice || SHIFTS.iter().any(|shift| name.ends_with(shift)) {
             // It shifts all scores that a softmax is taken of alike, which that does not see: the
             // gradient is zero, up to rounding.
             assert!(analytic.iter().chain(&differences).all(|x| x.abs() < 1e-9), "{analytic:?}");
@@ -179,6 +188,14 @@ fn check_head(head: Head, targets: TaskTargets) {
     let (evaluated, logits) = network.evaluate_task(&batch, &targets, &mut space);
     assert!((scale * evaluated.sum - loss_of(&plain)).abs() < 1e-12);
     assert_eq!(logits, network.forward(&batch, &mut space).logits);
+}
+
+#[test]
+fn joint_question_answering() {
+    let target = |context, span, impossible| JointTarget { context, span, impossible };
+    let targets =
+        vec![target(3..6, (4, 5), false), target(0..1, (0, 0), true), target(1..4, (0, 0), true)];
+    check_head(Head::JointQuestionAnswering, TaskTargets::Joint(targets));
 }
 
 #[test]

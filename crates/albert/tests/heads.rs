@@ -9,7 +9,8 @@ use albert::backend::{Cpu, Precision};
 use albert::checkpoint::{self, LoadedForInference};
 use albert::config::{Head, ModelConfig, Problem};
 use albert::model::{
-    Batch, IGNORED, InferenceModel, InferenceSpace, TaskTargets, TrainingModel, Workspace,
+    Batch, IGNORED, InferenceModel, InferenceSpace, JointTarget, TaskTargets, TrainingModel,
+    Workspace,
 };
 use common::{assert_close, widened};
 use safetensors::SafeTensors;
@@ -86,6 +87,12 @@ impl Fixture {
             let targets = match head {
                 "sequenceclassification" => {
                     TaskTargets::Classes(vec![number as u32 % labels], None)
+                }
+                "jointquestionanswering" => {
+                    let impossible = number % 2 == 0;
+                    let span = if impossible { (0, 0) } else { (length / 2, length - 1) };
+                    let context = length / 2..length;
+                    TaskTargets::Joint(vec![JointTarget { context, span, impossible }])
                 }
                 "tokenclassification" if length == 1 => return None,
                 "tokenclassification" => {
@@ -211,7 +218,7 @@ fn of_the_original_code() {
 #[test]
 fn losses_and_gradients() {
     for family in ["albert", "bert"] {
-        for head in HEADS {
+        for head in HEADS.into_iter().chain(["jointquestionanswering"]) {
             let fixture = Fixture::open(family, head);
             let loaded = checkpoint::load(&directory(family, head), Cpu::detect().unwrap());
             let model = without_dropout(loaded.unwrap().model);
@@ -250,7 +257,13 @@ fn is_shift(family: &str, head: &str, name: &str) -> bool {
     // Where nothing is shared, the last norm moves all tokens alike.
     let last = (family, head, name)
         == ("bert", "questionanswering", "bert.encoder.layer.1.output.LayerNorm.bias");
-    of_a_choice || last || name == "qa_outputs.bias" || name.ends_with("key.bias")
+    let jointly =
+        ["start_logits.dense.bias", "end_logits.dense_1.bias", "end_logits.LayerNorm.bias"];
+    of_a_choice
+        || last
+        || jointly.contains(&name)
+        || name == "qa_outputs.bias"
+        || name.ends_with("key.bias")
 }
 
 fn without_dropout(model: TrainingModel) -> TrainingModel {

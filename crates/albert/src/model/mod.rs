@@ -10,6 +10,7 @@ mod memory;
 mod network;
 mod optimizer;
 mod task;
+mod task_joint;
 mod task_loss;
 mod workspace;
 
@@ -23,6 +24,7 @@ pub use layout::{AttentionBlock, FeedForwardBlock, HeadLayout, JointLayout, Layo
 pub use memory::{Plan, TrainingMemory, default_tokens_per_batch};
 pub use network::Network;
 pub use optimizer::{Optimizer, OptimizerKind, OptimizerState};
+pub use task_joint::JointTarget;
 pub use task_loss::{IGNORED, TaskLoss, TaskTargets};
 pub use workspace::Workspace;
 

@@ -1,5 +1,6 @@
-//! The head for a task in training: forward and backward in pairs. The joint head for questions is
-//! not trained yet. Dimensions are those of the legend in [`crate::backend`].
+//! The head for a task in training: forward and backward in pairs. What is peculiar to the joint
+//! head for questions stands in `task_joint`. Dimensions are those of the legend in
+//! [`crate::backend`].
 
 use super::batch::Batch;
 use super::layout::HeadLayout;
@@ -22,7 +23,7 @@ impl<B: Backend> Network<B> {
     }
 
     /// The loss of the head for a task, and nothing else: for evaluation. Also its logits, row by
-    /// row.
+    /// row; of the joint head none.
     ///
     /// # Panics
     /// When the model has no such head, or the targets do not fit the batch.
@@ -32,6 +33,10 @@ impl<B: Backend> Network<B> {
         targets: &TaskTargets,
         space: &mut Workspace<B>,
     ) -> (TaskLoss, Vec<f64>) {
+        if let TaskTargets::Joint(targets) = targets {
+            self.encode(batch, Mode::Inference, space);
+            return (self.joint_loss(batch, targets, Dropout::NONE, space, None), Vec::new());
+        }
         let logits = self.task_logits(batch, Mode::Inference, space);
         let (outputs, starts) = (self.task_head().0.output, batch.starts());
         (targets.loss(&logits, outputs, starts).0, logits)
@@ -52,6 +57,15 @@ impl<B: Backend> Network<B> {
         gradients: &mut B::Buffer,
     ) -> TaskLoss {
         let mode = Mode::Training(seed);
+        if let TaskTargets::Joint(targets) = targets {
+            self.encode(batch, mode, space);
+            space.scratch.reserve(&self.backend, &self.config, batch.tokens());
+            self.backend.clear(&mut space.scratch.hidden);
+            let (dropout, training) = (self.task_dropout(mode), Some((scale, &mut *gradients)));
+            let loss = self.joint_loss(batch, targets, dropout, space, training);
+            self.encode_backward(batch, mode, space, gradients);
+            return loss;
+        }
         let logits = self.task_logits(batch, mode, space);
         let (loss, d) = targets.loss(&logits, self.task_head().0.output, batch.starts());
         let d: Vec<B::Real> = d.iter().map(|d| B::Real::from_f64(scale * d)).collect();

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::task_joint::JointTarget;
+
 /// A class that nothing is asked of.
 pub const IGNORED: u32 = u32::MAX;
 
@@ -22,6 +24,8 @@ pub enum TaskTargets {
     /// Of each sequence: the tokens, counted from its first, where the answer starts and ends.
     /// The mean of two cross-entropies over all tokens of the sequence.
     Spans(Vec<(usize, usize)>),
+    /// Of each sequence, for the joint head.
+    Joint(Vec<JointTarget>),
 }
 
 /// A sum of losses, over how much, and how often the likeliest was right.
@@ -63,10 +67,9 @@ impl TaskTargets {
             Self::Several(targets) => {
                 assert_eq!(targets.len(), logits.len(), "a target for each logit");
                 for ((x, d), y) in logits.iter().zip(&mut d).zip(targets) {
-                    // The logarithm of 1 + e^x, whatever x is.
-                    let softplus = x.max(0.0) + (-x.abs()).exp().ln_1p();
-                    *d = 1.0 / (1.0 + (-x).exp()) - y;
-                    total.add((softplus - x * y, (*x >= 0.0) == (*y >= 0.5)), 1.0);
+                    let (loss, gradient) = log_loss(*x, *y);
+                    *d = gradient;
+                    total.add((loss, (*x >= 0.0) == (*y >= 0.5)), 1.0);
                 }
             }
             Self::Numbers(targets) => {
@@ -95,13 +98,14 @@ impl TaskTargets {
                     total.add((first.0 + last.0, first.1 && last.1), 1.0);
                 }
             }
+            Self::Joint(_) => panic!("the joint head computes its own loss"),
         }
         (total, d)
     }
 }
 
 impl TaskLoss {
-    fn add(&mut self, (loss, correct): (f64, bool), weight: f64) {
+    pub(super) fn add(&mut self, (loss, correct): (f64, bool), weight: f64) {
         self.sum += loss;
         self.weight += weight;
         self.correct += usize::from(correct);
@@ -117,9 +121,16 @@ impl TaskLoss {
     }
 }
 
+/// The cross-entropy of the sigmoid of `x` with `truth`, from 0 to 1, and its gradient.
+pub(super) fn log_loss(x: f64, truth: f64) -> (f64, f64) {
+    // The logarithm of 1 + e^x, whatever x is.
+    let softplus = x.max(0.0) + (-x.abs()).exp().ln_1p();
+    (softplus - x * truth, 1.0 / (1.0 + (-x).exp()) - truth)
+}
+
 /// `weight` times the cross-entropy of a row with `class`, its gradient, and whether the class is
 /// the likeliest.
-fn cross_entropy(row: &[f64], class: usize, weight: f64, d: &mut [f64]) -> (f64, bool) {
+pub(super) fn cross_entropy(row: &[f64], class: usize, weight: f64, d: &mut [f64]) -> (f64, bool) {
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = row.iter().map(|x| (x - top).exp()).sum();
     for (d, x) in d.iter_mut().zip(row) {
