@@ -356,7 +356,6 @@ fn answers() {
     for (arguments, parts) in [
         ("--question bota --context \t", &["context is empty"][..]),
         ("--question bota --context-file none.txt", &["none.txt", "no such file"]),
-        ("--question bota", &["--context or --context-file"]),
         ("--question bota --context lepu --doc-stride 0", &["doc_stride"]),
     ] {
         let mut command = work.albert("answer --model plain");

@@ -32,7 +32,13 @@ pub(crate) struct Arguments {
     question: Option<String>,
 
     /// The text that has the answer
-    #[arg(id = "texts", long = "context", value_name = "TEXT", requires = "question")]
+    #[arg(
+        id = "texts",
+        long = "context",
+        value_name = "TEXT",
+        requires = "question",
+        required_unless_present_any = ["context_file", "input"]
+    )]
     context: Option<String>,
 
     /// A file with the text that has the answer
@@ -137,7 +143,7 @@ impl Arguments {
         let context = match (&self.context, &self.context_file) {
             (Some(context), _) => context.clone(),
             (None, Some(path)) => read_text(path)?,
-            (None, None) => anyhow::bail!("a question needs a text: --context or --context-file"),
+            (None, None) => unreachable!("clap requires one of them beside a question"),
         };
         let values = [("question", json!(question)), ("context", json!(context))];
         let values = values.map(|(name, text)| (name.to_owned(), text));
