@@ -7,9 +7,9 @@ fn main() -> albert::Result<()> {
     let order = SentenceOrder::new(&Model::load(arguments.next().expect("a model"))?)?;
     let texts: Vec<String> = arguments.collect();
     let inputs: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let (places, probability) = order.order(&inputs)?;
-    println!("{probability:.3}");
-    for place in places {
+    let ordered = order.order(&[&inputs])?.remove(0);
+    println!("{:.3}", ordered.score);
+    for place in ordered.places {
         println!("{}", texts[place]);
     }
     Ok(())

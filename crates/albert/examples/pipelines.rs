@@ -21,7 +21,8 @@ use std::path::Path;
 
 use albert::backend::Precision;
 use albert::model::{Batch, InferenceSpace};
-use albert::predict::{Answer, CharacterOffsets};
+use albert::predict::Answer;
+use albert::tokenizer::CharacterOffsets;
 use albert::tokenizer::{InputOptions, Tokenizer};
 use albert::{
     AnswerOptions, Classifier, Grouping, Input, LoadOptions, MaskFiller, Model, QuestionAnswerer,

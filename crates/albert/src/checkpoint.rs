@@ -29,7 +29,7 @@ pub use write::{save, save_as, write_tensors, write_weights};
 use crate::backend::{Cpu, Precision, Span};
 use crate::config::json::ParsedConfig;
 use crate::config::{Family, Head, ModelConfig, Problem};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
     InferenceModel, Int8Rows, Layout, Parameter, Start, TrainingModel, Weights, append_initial,
 };
@@ -68,8 +68,8 @@ pub fn directory_of(path: &Path) -> Result<PathBuf> {
 /// TensorFlow checkpoint that is there.
 ///
 /// # Errors
-/// Names the file, and the key or tensor, that is missing or wrong. Only the pooler and the two
-/// pre-training heads may be missing.
+/// Names the file, and the key or tensor, that is missing or wrong. Only the pooler and the heads
+/// may be missing.
 pub fn load(path: &Path, backend: Cpu) -> Result<Loaded> {
     let opened = Opened::new(&Source::find(path)?)?;
     let mut loaded = load_tensors(&opened.tensors, opened.config, backend)?;
@@ -87,11 +87,27 @@ struct Opened {
 
 impl Opened {
     fn new(source: &Source) -> Result<Self> {
-        let ParsedConfig { mut config, mut warnings } = source.config()?;
+        let ParsedConfig { mut config, mut warnings, labels, problem } = source.config()?;
         let tensors = source.open(config.family)?;
         if config.head.is_none()
             && let Some((head, name)) = tensors.head(config.hidden_size)
         {
+            let head = match (head, labels) {
+                (Head::SequenceClassification { labels: own, .. }, Some(labels)) => {
+                    if labels.len() != own.len() {
+                        return Err(Error::format(
+                            &source.config,
+                            format!(
+                                "names {} labels, but tensor {name:?} has {} outputs",
+                                labels.len(),
+                                own.len()
+                            ),
+                        ));
+                    }
+                    Head::classifier(labels, problem)
+                }
+                (head, _) => head,
+            };
             warnings.push(format!(
                 "{}: does not say what tensor {name:?} is for (\"architectures\"): it is taken as \
                  the head of {}",

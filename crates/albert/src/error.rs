@@ -83,6 +83,15 @@ impl Error {
         self
     }
 
+    /// The same error, saying which of `count` things it is about, if there are several.
+    #[must_use]
+    pub(crate) fn about_one_of(mut self, count: usize, what: &str, number: usize) -> Self {
+        if count > 1 {
+            self.message = format!("{what} {number}: {}", self.message);
+        }
+        self
+    }
+
     /// The same error with a clause more at the end of its sentence.
     #[must_use]
     pub(crate) fn and(mut self, clause: &str) -> Self {

@@ -21,10 +21,13 @@ pub mod records;
 pub mod tokenizer;
 pub mod train;
 
+pub use config::{Head, Problem};
 pub use error::{Error, ErrorKind, Result};
+pub use model::Pooling;
 pub use predict::{
-    AnswerOptions, Chooser, Classifier, Embedder, Grouping, Input, LoadOptions, MaskFiller, Model,
-    QuestionAnswerer, SentenceOrder, Tagger, TooLong, ZeroShot,
+    Answer, AnswerOptions, Answers, Choice, Chooser, Classifier, Embedder, Entity, FilledMask,
+    Grouping, Input, LoadOptions, MaskFiller, Model, OrderScores, Ordered, Prediction, Question,
+    QuestionAnswerer, Scores, SentenceOrder, Tagger, TooLong, ZeroShot, cosine_similarity,
 };
 
 /// The examples of the README, so that they stay true.

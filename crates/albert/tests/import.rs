@@ -248,6 +248,53 @@ fn everything_on_disk_is_listed() {
     }
 }
 
+/// The class that `transformers` has for what is there.
+#[test]
+fn the_architecture_is_that_of_the_parts() {
+    let bare = Parts { pooler: true, ..Parts::default() };
+    for (family, masked_words, sentence_order, class) in [
+        ("albert", true, true, "AlbertForPreTraining"),
+        ("albert", true, false, "AlbertForMaskedLM"),
+        ("albert", false, true, "AlbertModel"),
+        ("albert", false, false, "AlbertModel"),
+        ("bert", true, true, "BertForPreTraining"),
+        ("bert", true, false, "BertForMaskedLM"),
+        ("bert", false, true, "BertForNextSentencePrediction"),
+        ("bert", false, false, "BertModel"),
+    ] {
+        let loaded = load(&fixtures(family));
+        let to = tempfile::tempdir().unwrap();
+        let parts = Parts { masked_words, sentence_order, ..bare };
+        checkpoint::save_as(&loaded.model, parts, Precision::F32, to.path()).unwrap();
+        let config = fs::read_to_string(to.path().join("config.json")).unwrap();
+        assert!(config.contains(&format!("\"{class}\"")), "{class}: {config}");
+    }
+}
+
+/// A checkpoint whose config names labels but no class keeps their names.
+#[test]
+fn labels_of_a_config_without_a_class() {
+    let heads = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/heads");
+    let from = Path::new(heads).join("bert_sequenceclassification");
+    let to = tempfile::tempdir().unwrap();
+    fs::copy(from.join("model.safetensors"), to.path().join("model.safetensors")).unwrap();
+    let config = fs::read_to_string(from.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config.as_object_mut().unwrap().remove("architectures");
+    let write = |config: &serde_json::Value| {
+        fs::write(to.path().join("config.json"), config.to_string()).unwrap();
+    };
+    write(&config);
+    let loaded = load(to.path());
+    let labels: Vec<String> = (0..5).map(|label| format!("label {label}")).collect();
+    assert_eq!(loaded.model.config().head.as_ref().unwrap().labels(), labels);
+    assert!(loaded.warnings[0].contains("is taken as the head of sequence classification"));
+    config["id2label"] = serde_json::json!({"0": "no", "1": "yes"});
+    write(&config);
+    let error = checkpoint::load(to.path(), Cpu::detect().unwrap()).err().unwrap().to_string();
+    assert!(error.contains("names 2 labels") && error.contains("5 outputs"), "{error}");
+}
+
 #[test]
 fn what_is_written_is_what_was_read() {
     let loaded = load(&fixtures("albert/zip.bin"));

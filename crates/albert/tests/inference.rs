@@ -129,25 +129,35 @@ fn joint_head() {
     let (hidden, width) = (reference(&config).last_hidden_state, config.hidden_size);
     let contexts = [0..1, 20..69, 1..2, 5..32, 0..17];
     for isa in Isa::available() {
-        for (precision, limit) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.2)] {
+        for (precision, limit) in
+            [(Precision::F32, 1e-5), (Precision::Bf16, 5e-2), (Precision::Int8, 5e-2)]
+        {
             let model = inference(isa, &config, precision);
             let space = &mut InferenceSpace::default();
             let all = model.joint_answers(&batch(&config), &contexts, 4, space);
             let starts = batch(&config).starts().to_vec();
+            let mut kinds = Kinds::new();
             for ((got, ends), context) in all.iter().zip(starts.windows(2)).zip(&contexts) {
                 let rows = &hidden[ends[0] * width..ends[1] * width];
-                check_joint(&config, got, rows, context, limit);
+                check_joint(&config, got, rows, context, &mut kinds);
+            }
+            for (kind, (got, truth)) in kinds {
+                let (error, name) = (relative_error(&got, &truth), precision.name());
+                assert!(error <= limit, "{kind} in {name} on {}: {error:e}", isa.name());
             }
         }
     }
 }
+
+/// What was computed and what is true, by what it is.
+type Kinds = std::collections::BTreeMap<&'static str, (Vec<f64>, Vec<f64>)>;
 
 fn check_joint(
     config: &ModelConfig,
     got: &JointScores,
     rows: &[f64],
     context: &std::ops::Range<usize>,
-    limit: f64,
+    kinds: &mut Kinds,
 ) {
     let (width, layout) = (config.hidden_size, Layout::new(config));
     let values: Vec<f64> = parameters(config).into_iter().map(f64::from).collect();
@@ -180,9 +190,10 @@ fn check_joint(
     let starts = log_softmax(
         tokens.iter().map(|&token| dense("start_logits.dense", row(token))[0]).collect(),
     );
-    let near = |got: f32, truth: f64, what: &str| {
-        let difference = (f64::from(got) - truth).abs();
-        assert!(difference <= limit * truth.abs().max(1.0), "{what}: {got} and {truth}");
+    let mut near = |got: f32, truth: f64, what: &'static str| {
+        let (all_got, all_truth) = kinds.entry(what).or_default();
+        all_got.push(got.into());
+        all_truth.push(truth);
     };
     let beside = |a: &[f64], b: &[f64]| [a, b].concat();
     let mut mean = vec![0.0; width];

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use albert::files::read_text;
-use albert::predict::{Answer, AnswerOptions, Answers, CharacterOffsets};
+use albert::predict::{Answer, AnswerOptions, Answers};
 use albert::records::{Place, Record, Values};
+use albert::tokenizer::CharacterOffsets;
 use albert::{QuestionAnswerer, TooLong};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use albert::config::Problem;
 use albert::predict::{DEFAULT_HYPOTHESIS, Scores};
 use albert::records::Record;
 use albert::{Classifier, Input as Text, ZeroShot};
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
 use super::texts::{Item, Texts};
@@ -56,9 +56,9 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "labels")]
     several: bool,
 
-    /// From which probability a label is said to hold, where several may
-    #[arg(long, value_name = "P", default_value_t = 0.5)]
-    threshold: f32,
+    /// From which probability a label is said to hold, where several may [default: 0.5]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    threshold: Option<f32>,
 
     #[command(flatten)]
     output: Output,
@@ -76,15 +76,24 @@ impl Arguments {
             ensure!(!self.columns.has_pairs(), "with --labels, a text has no second one");
             let labels: Vec<String> = self.labels.iter().map(|l| l.trim().to_owned()).collect();
             let zero_shot = ZeroShot::new(&model, &labels, &self.hypothesis)?;
-            let several = self.several || labels.len() == 1;
-            let problem = if several { Problem::MultiLabel } else { Problem::SingleLabel };
-            (Kind::Zero(zero_shot.several(several).too_long(too_long)), labels, problem)
+            let zero_shot = zero_shot.several(self.several).too_long(too_long);
+            let problem = zero_shot.problem();
+            (Kind::Zero(zero_shot), labels, problem)
         };
+        ensure!(
+            self.threshold.is_none() || problem == Problem::MultiLabel,
+            "--threshold says which of several labels hold, but here one does: leave it out"
+        );
         let source = self.columns.open(&self.input, &self.texts)?;
-        let job = Classify { kind, labels, problem, threshold: self.threshold };
+        let job = Classify { kind, labels, problem, threshold: self.threshold.unwrap_or(0.5) };
         let answers = self.output.open(Classify::FIELDS)?;
         stream::run(&job, &source, self.input.on_error, answers)
     }
+}
+
+fn probability(text: &str) -> Result<f32> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| anyhow!("a probability is a number from 0 to 1"))
 }
 
 enum Kind {

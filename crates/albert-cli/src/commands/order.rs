@@ -1,8 +1,7 @@
 //! `albert order`
 
-use albert::predict::OrderScores;
 use albert::records::{Place, Record, Values};
-use albert::{SentenceOrder, TooLong};
+use albert::{OrderScores, Ordered, SentenceOrder, TooLong};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
@@ -149,12 +148,9 @@ struct Several {
     order: SentenceOrder,
 }
 
-/// The places of the texts in their likeliest order, and its probability.
-type Found = (Vec<usize>, f32);
-
 impl Job for Several {
     type Item = Vec<String>;
-    type Answer = Found;
+    type Answer = Ordered;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Vec<String>> {
         let texts = record.texts(&columns[0])?;
@@ -167,25 +163,24 @@ impl Job for Several {
         2 * texts.len() * texts.iter().map(|text| about_tokens(text)).sum::<usize>()
     }
 
-    fn compute(&self, lists: &[Vec<String>]) -> Result<Vec<Found>> {
-        let order = |texts: &Vec<String>| {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            Ok(self.order.order(&texts)?)
-        };
-        lists.iter().map(order).collect()
+    fn compute(&self, lists: &[Vec<String>]) -> Result<Vec<Ordered>> {
+        let lists: Vec<Vec<&str>> =
+            lists.iter().map(|texts| texts.iter().map(String::as_str).collect()).collect();
+        let lists: Vec<&[&str]> = lists.iter().map(Vec::as_slice).collect();
+        Ok(self.order.order(&lists)?)
     }
 }
 
-impl Show<Vec<String>, Found> for Several {
+impl Show<Vec<String>, Ordered> for Several {
     const FIELDS: &'static [&'static str] = &["texts", "order", "score"];
 
-    fn text(&self, texts: &Vec<String>, (order, score): &Found) -> String {
-        let lines = order.iter().map(|&at| format!("  {}. {}\n", at + 1, texts[at]));
+    fn text(&self, texts: &Vec<String>, Ordered { places, score }: &Ordered) -> String {
+        let lines = places.iter().map(|&at| format!("  {}. {}\n", at + 1, texts[at]));
         format!("{:.1} %\n{}", 100.0 * score, lines.collect::<String>())
     }
 
-    fn json(&self, texts: &Vec<String>, (order, score): &Found) -> Value {
-        let ordered: Vec<&String> = order.iter().map(|&at| &texts[at]).collect();
-        json!({"texts": ordered, "order": order, "score": score})
+    fn json(&self, texts: &Vec<String>, Ordered { places, score }: &Ordered) -> Value {
+        let ordered: Vec<&String> = places.iter().map(|&at| &texts[at]).collect();
+        json!({"texts": ordered, "order": places, "score": score})
     }
 }

@@ -1,8 +1,9 @@
 //! `albert tag`
 
 use albert::Tagger;
-use albert::predict::{CharacterOffsets, Entity, Grouping};
+use albert::predict::{Entity, Grouping};
 use albert::records::Record;
+use albert::tokenizer::CharacterOffsets;
 use anyhow::Result;
 use serde_json::{Value, json};
 

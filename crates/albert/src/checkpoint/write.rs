@@ -81,7 +81,7 @@ pub fn save_as(
             (true, true, _) => "ForPreTraining",
             (true, false, _) => "ForMaskedLM",
             (false, true, Family::Bert) => "ForNextSentencePrediction",
-            (false, _, _) => "TrainingModel",
+            (false, _, _) => "Model",
         };
         config["architectures"] = json!([format!("{}{class}", model.config().family.class())]);
     }

@@ -112,57 +112,43 @@ impl Head {
         }
     }
 
-    /// The head that the keys `architectures`, `id2label`, `num_labels` and `problem_type` of a
-    /// config describe, which are removed. `Err` names the key that is wrong, what it is, and what
-    /// was expected.
-    pub(super) fn take(
-        keys: &mut Map<String, Value>,
-    ) -> Result<Option<Self>, (&'static str, Value, &'static str)> {
+    /// What the keys `architectures`, `id2label`, `num_labels` and `problem_type` of a config say,
+    /// which are removed.
+    pub(super) fn take(keys: &mut Map<String, Value>) -> Result<Said, WrongKey> {
         let mut take = |key: &str| keys.remove(key).unwrap_or(Value::Null);
         let (architectures, names) = (take("architectures"), take("id2label"));
         let (count, problem) = (take("num_labels"), take("problem_type"));
         take("label2id");
         let class = architectures[0].as_str().unwrap_or_default();
         let is = |end: &str| class.ends_with(end);
-        if is("ForMultipleChoice") {
-            return Ok(Some(Self::MultipleChoice));
-        }
-        if is("ForJointQuestionAnswering") {
-            return Ok(Some(Self::JointQuestionAnswering));
-        }
-        if is("ForQuestionAnswering") {
-            return Ok(Some(Self::QuestionAnswering));
-        }
-        if !(is("ForSequenceClassification") || is("ForTokenClassification")) {
-            return Ok(None);
-        }
-        let labels = match (&names, &count) {
-            (Value::Null, Value::Null) => default_labels(2),
-            (Value::Null, count) => {
-                let found = count.as_u64().filter(|count| (1..=LABELS_MAX).contains(count));
-                let expected = "a whole number from 1 to 1,000,000";
-                default_labels(found.ok_or(("num_labels", count.clone(), expected))? as usize)
-            }
-            _ => named_labels(&names).ok_or((
-                "id2label",
-                names.clone(),
-                "an object with a name for each of the keys \"0\", \"1\" and so on",
-            ))?,
+        let said = Said { head: None, labels: labels(&names, &count)?, problem: of(&problem)? };
+        // A config that says nothing of labels means two.
+        let labels = || said.labels.clone().unwrap_or_else(|| default_labels(2));
+        let head = if is("ForMultipleChoice") {
+            Self::MultipleChoice
+        } else if is("ForJointQuestionAnswering") {
+            Self::JointQuestionAnswering
+        } else if is("ForQuestionAnswering") {
+            Self::QuestionAnswering
+        } else if is("ForTokenClassification") {
+            Self::TokenClassification { labels: labels() }
+        } else if is("ForSequenceClassification") {
+            Self::classifier(labels(), said.problem)
+        } else {
+            return Ok(said);
         };
-        if is("ForTokenClassification") {
-            return Ok(Some(Self::TokenClassification { labels }));
-        }
-        let problem = match &problem {
-            // So do the pipelines of `transformers`.
-            Value::Null if labels.len() == 1 => Problem::MultiLabel,
-            Value::Null => Problem::SingleLabel,
-            name => name.as_str().and_then(Problem::parse).ok_or((
-                "problem_type",
-                name.clone(),
-                "\"single_label_classification\", \"multi_label_classification\" or \"regression\"",
-            ))?,
+        Ok(Said { head: Some(head), ..said })
+    }
+
+    /// A sequence classifier of which no more is known. A single label that is no regression holds
+    /// or not, as in the pipelines of `transformers`.
+    #[must_use]
+    pub fn classifier(labels: Vec<String>, problem: Option<Problem>) -> Self {
+        let problem = match problem.unwrap_or(Problem::SingleLabel) {
+            Problem::SingleLabel if labels.len() == 1 => Problem::MultiLabel,
+            problem => problem,
         };
-        Ok(Some(Self::SequenceClassification { labels, problem }))
+        Self::SequenceClassification { labels, problem }
     }
 
     /// Adds the keys that describe the head to a config.
@@ -181,8 +167,54 @@ impl Head {
     }
 }
 
+/// What a config says of heads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The head, if its class is named.
+    pub(super) head: Option<Head>,
+    /// The names of labels, whatever they are of.
+    pub(super) labels: Option<Vec<String>>,
+    /// What labels are.
+    pub(super) problem: Option<Problem>,
+}
+
+/// The key that is wrong, what it is, and what was expected.
+pub(super) type WrongKey = (&'static str, Value, String);
+
 /// More labels than anybody has.
 const LABELS_MAX: u64 = 1_000_000;
+
+/// The labels by their names or their number, which must agree.
+fn labels(names: &Value, count: &Value) -> Result<Option<Vec<String>>, WrongKey> {
+    let wrong = |expected: &str| ("num_labels", count.clone(), expected.to_owned());
+    let number = match count {
+        Value::Null => None,
+        count => {
+            let number = count.as_u64().filter(|number| (1..=LABELS_MAX).contains(number));
+            Some(number.ok_or_else(|| wrong("a whole number from 1 to 1,000,000"))? as usize)
+        }
+    };
+    if names.is_null() {
+        return Ok(number.map(default_labels));
+    }
+    let expected = "an object with a name for each of the keys \"0\", \"1\" and so on";
+    let labels = named_labels(names);
+    let labels = labels.ok_or_else(|| ("id2label", names.clone(), expected.to_owned()))?;
+    if number.is_some_and(|number| number != labels.len()) {
+        return Err(wrong(&format!("{}, the number of names in \"id2label\"", labels.len())));
+    }
+    Ok(Some(labels))
+}
+
+fn of(problem: &Value) -> Result<Option<Problem>, WrongKey> {
+    let expected =
+        "\"single_label_classification\", \"multi_label_classification\" or \"regression\"";
+    let wrong = || ("problem_type", problem.clone(), expected.to_owned());
+    match problem {
+        Value::Null => Ok(None),
+        name => Ok(Some(name.as_str().and_then(Problem::parse).ok_or_else(wrong)?)),
+    }
+}
 
 /// The values of an object whose keys are the numbers from 0.
 fn named_labels(names: &Value) -> Option<Vec<String>> {
@@ -195,8 +227,8 @@ fn named_labels(names: &Value) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn head(config: &Value) -> Result<Option<Head>, (&'static str, Value, &'static str)> {
-        Head::take(&mut config.as_object().unwrap().clone())
+    fn head(config: &Value) -> Result<Option<Head>, WrongKey> {
+        Ok(Head::take(&mut config.as_object().unwrap().clone())?.head)
     }
 
     #[test]
@@ -228,6 +260,8 @@ mod tests {
         one["id2label"] = json!({"0": "score"});
         let labels = vec!["score".to_owned()];
         let expected = Head::SequenceClassification { labels, problem: Problem::MultiLabel };
+        assert_eq!(head(&one).unwrap(), Some(expected.clone()));
+        one["problem_type"] = json!("single_label_classification");
         assert_eq!(head(&one).unwrap(), Some(expected));
         for plain in ["AlbertModel", "BertForPreTraining", "AlbertForMaskedLM"] {
             let mut config = classifier.clone();
@@ -235,6 +269,10 @@ mod tests {
             assert_eq!(head(&config).unwrap(), None, "{plain}");
         }
         assert_eq!(head(&json!({})).unwrap(), None);
+        // Labels without a class are not lost.
+        let said = json!({"id2label": {"0": "no", "1": "yes"}, "problem_type": "regression"});
+        let said = Head::take(&mut said.as_object().unwrap().clone()).unwrap();
+        assert_eq!((said.labels.unwrap().len(), said.problem), (2, Some(Problem::Regression)));
     }
 
     #[test]
@@ -245,12 +283,16 @@ mod tests {
             ("id2label", json!({"0": "a", "2": "b"})),
             ("id2label", json!({"0": 7})),
             ("id2label", json!(["a", "b"])),
+            ("num_labels", json!(3)),
             ("num_labels", json!(0)),
             ("num_labels", json!(1u64 << 60)),
             ("problem_type", json!("ranking")),
         ] {
             let mut wrong = classifier.clone();
             wrong["architectures"] = json!(["BertForSequenceClassification"]);
+            if value == 3 {
+                wrong["id2label"] = json!({"0": "no", "1": "yes"});
+            }
             wrong[key] = value;
             assert_eq!(head(&wrong).unwrap_err().0, key);
         }

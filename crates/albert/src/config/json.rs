@@ -6,19 +6,19 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{Activation, Family, Head, ModelConfig, Sharing};
+use super::head::Said;
+use super::{Activation, Family, Head, ModelConfig, Problem, Sharing};
 use crate::error::{Error, Result};
 use crate::files;
 
 /// Keys that carry no meaning for the arithmetic of an encoder and are passed over silently:
 /// bookkeeping of Hugging Face, and entries of the released files that no code reads.
-const IGNORED_KEYS: [&str; 28] = [
+const IGNORED_KEYS: [&str; 27] = [
     "attn_implementation",
     "_attn_implementation_autoset",
     "_name_or_path",
     "bos_token_id",
     "chunk_size_feed_forward",
-    "classifier_dropout",
     "cross_attention_hidden_size",
     "directionality",
     "down_scale_factor",
@@ -58,6 +58,9 @@ pub struct ParsedConfig {
     pub config: ModelConfig,
     /// One sentence per key that was not understood.
     pub warnings: Vec<String>,
+    /// The labels and what they are, where the file names them but no head.
+    pub(crate) labels: Option<Vec<String>>,
+    pub(crate) problem: Option<Problem>,
 }
 
 /// The keys of one object, crossed off as they are read.
@@ -156,9 +159,18 @@ impl Keys<'_> {
         Ok(sharing)
     }
 
-    fn head(&mut self) -> Result<Option<Head>> {
+    fn head(&mut self) -> Result<Said> {
         Head::take(&mut self.rest)
-            .map_err(|(key, found, expected)| self.wrong(key, &found, expected))
+            .map_err(|(key, found, expected)| self.wrong(key, &found, &expected))
+    }
+
+    /// Dropout before a classifier: each family has its own key, and BERT's defaults to that of the
+    /// hidden states. ALBERT's is a constant of the original code.
+    fn classifier_dropout(&mut self, family: Family, hidden: f64) -> Result<f64> {
+        match family {
+            Family::Albert => self.number_or("classifier_dropout_prob", 0.1),
+            Family::Bert => self.number_or("classifier_dropout", hidden),
+        }
     }
 
     fn only_absolute_positions(&mut self) -> Result<()> {
@@ -205,13 +217,14 @@ impl ModelConfig {
         let mut keys = Keys { path, rest };
         keys.quantization()?;
         let family = keys.family()?;
-        let mut config = Self::parse_keys(&mut keys, family)?;
+        let Said { head, labels, problem } = keys.head()?;
+        let mut config = Self { head, ..Self::parse_keys(&mut keys, family)? };
         if config.sharing != Sharing::All {
             config = config.clone().with_sharing(config.sharing)?;
         }
         keys.only_absolute_positions()?;
         config.validate().map_err(|error| Error::format(path, error))?;
-        Ok(ParsedConfig { config, warnings: keys.warnings() })
+        Ok(ParsedConfig { config, warnings: keys.warnings(), labels, problem })
     }
 
     fn parse_keys(keys: &mut Keys<'_>, family: Family) -> Result<Self> {
@@ -220,6 +233,7 @@ impl ModelConfig {
         let num_hidden_layers = keys.size("num_hidden_layers")?;
         let num_hidden_groups =
             if albert { keys.size("num_hidden_groups")? } else { num_hidden_layers };
+        let hidden_dropout_prob = keys.number("hidden_dropout_prob")?;
         Ok(Self {
             family,
             vocab_size: keys.size("vocab_size")?,
@@ -231,17 +245,16 @@ impl ModelConfig {
             num_attention_heads: keys.size("num_attention_heads")?,
             intermediate_size: keys.size("intermediate_size")?,
             hidden_act: keys.activation()?,
-            hidden_dropout_prob: keys.number("hidden_dropout_prob")?,
+            hidden_dropout_prob,
             attention_probs_dropout_prob: keys.number("attention_probs_dropout_prob")?,
-            // Not in the original files, where it is a constant of the code.
-            classifier_dropout_prob: keys.number_or("classifier_dropout_prob", 0.1)?,
+            classifier_dropout_prob: keys.classifier_dropout(family, hidden_dropout_prob)?,
             max_position_embeddings: keys.size("max_position_embeddings")?,
             type_vocab_size: keys.size("type_vocab_size")?,
             initializer_range: keys.number("initializer_range")?,
             // Not in the original files either; every released model has this value.
             layer_norm_eps: keys.number_or("layer_norm_eps", 1e-12)?,
             sharing: keys.sharing(family, num_hidden_groups, num_hidden_layers)?,
-            head: keys.head()?,
+            head: None,
         })
     }
 
@@ -281,6 +294,9 @@ impl ModelConfig {
             if self.sharing != Sharing::All {
                 json["sharing"] = json!(self.sharing.name());
             }
+        }
+        if !albert {
+            json["classifier_dropout"] = json!(self.classifier_dropout_prob);
         }
         if let Some(head) = &self.head {
             head.put(self.family, &mut json);

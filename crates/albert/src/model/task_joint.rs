@@ -1,7 +1,8 @@
 //! The joint head for questions in training: start, end given the true start, and whether there is
-//! an answer (reference, `squad_utils.py:1428`). Forward and backward in pairs. What is one number
-//! for each token or sequence is computed on the host, in `f64`. Dimensions are those of the
-//! legend in [`crate::backend`].
+//! an answer (reference, `squad_utils.py:1428`). Forward and backward in pairs. Products, norms and
+//! activations are the backend's; rows are put beside each other, and losses computed, on the host,
+//! in `f64`, which takes 48 H bytes for each token. Dimensions are those of the legend in
+//! [`crate::backend`].
 
 use std::ops::Range;
 

@@ -46,7 +46,8 @@ impl TaskTargets {
     /// rows where sequences begin, and their end.
     ///
     /// # Panics
-    /// When there are not as many targets as logits.
+    /// When there are not as many targets as logits, or a class, a weight, an option or a token is
+    /// not there; for the joint head, which has no logits of its own.
     pub(super) fn loss(
         &self,
         logits: &[f64],

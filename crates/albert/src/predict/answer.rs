@@ -265,6 +265,9 @@ impl QuestionAnswerer {
 
 impl Answer {
     /// The answer itself, given the context.
+    ///
+    /// # Panics
+    /// When it is another context.
     #[must_use]
     pub fn text<'a>(&self, context: &'a str) -> &'a str {
         &context[self.start..self.end]

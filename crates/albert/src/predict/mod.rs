@@ -9,6 +9,7 @@ mod fill_mask;
 mod sentence_order;
 mod tag;
 mod text;
+mod windows;
 mod zero_shot;
 
 use std::ops::Range;
@@ -20,9 +21,8 @@ pub use choose::{Choice, Chooser, Question};
 pub use classify::{Classifier, Scores};
 pub use embed::{Embedder, cosine_similarity};
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
-pub use sentence_order::{OrderScores, SentenceOrder};
+pub use sentence_order::{OrderScores, Ordered, SentenceOrder};
 pub use tag::{Entity, Grouping, Tagger};
-pub use text::CharacterOffsets;
 pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
 
 use crate::backend::{Cpu, Precision};
@@ -185,12 +185,17 @@ impl Model {
         Ok(encoding)
     }
 
+    /// The tokens of many; errors say which of them is at fault, counted from 1.
     fn encode_all<'a, I: Into<Input<'a>> + Copy>(
         &self,
         inputs: &[I],
         too_long: TooLong,
     ) -> Result<Vec<Encoding>> {
-        inputs.iter().map(|&input| self.encode(input.into(), too_long)).collect()
+        let encode = |(&input, number): (&I, usize)| {
+            let encoding = self.encode(input.into(), too_long);
+            encoding.map_err(|error| error.about_one_of(inputs.len(), "text", number))
+        };
+        inputs.iter().zip(1..).map(encode).collect()
     }
 
     /// Runs `compute` on the encodings, so many at a time as are computed together; it is told
@@ -230,6 +235,9 @@ impl Model {
     /// The error of a model that lacks what a task needs.
     fn lacks(&self, what: &str, instead: &str) -> Error {
         let has = match &self.config().head {
+            Some(head) if !head.is_of_tokens() && !self.inference().parts().pooler => {
+                format!("{} needs a pooler, and its file has none", head.name())
+            }
             Some(head) if self.inference().parts().head => format!("its head is {}", head.name()),
             Some(head) => format!("its config promises {}, without the tensors", head.name()),
             None => "it has no head for a task".to_owned(),

@@ -1,15 +1,28 @@
 //! Which of two texts comes first, and in which order several follow each other.
 
 use super::{Input, Model, TooLong, softmax};
+use crate::config::Family;
 use crate::error::{Error, Result};
 
 /// The two probabilities of a pair; they add up to 1.
+///
+/// BERT learned something else in their place, whether the second text comes next or from anywhere
+/// (Devlin et al. 2019, section 3.1): with a BERT, `swapped` means the latter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OrderScores {
     /// The first text comes before the second.
     pub in_order: f32,
     /// The second comes before the first.
     pub swapped: f32,
+}
+
+/// Texts put in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ordered {
+    /// The places of the texts, in their likeliest order.
+    pub places: Vec<usize>,
+    /// The probability of that order among all.
+    pub score: f32,
 }
 
 /// More texts than can be tried in every order.
@@ -64,34 +77,52 @@ impl SentenceOrder {
         })
     }
 
-    /// The likeliest order of two or more texts, as their places, and its probability among all
-    /// orders. An order is as likely as the product of how likely each text is to be followed by
-    /// the next; both ways to ask about two texts count alike.
+    /// The likeliest order of each list of two or more texts. An order is as likely as the product
+    /// of how likely each text is to be followed by the next. Both ways to ask about two texts count
+    /// alike, except of a BERT, to which the other way says nothing.
     ///
     /// # Errors
-    /// Fewer than two texts or more than 16, or two that are too long together.
-    pub fn order(&self, texts: &[&str]) -> Result<(Vec<usize>, f32)> {
-        let count = texts.len();
-        if !(2..=TEXTS_MAX).contains(&count) {
-            return Err(Error::input(format!(
-                "from 2 to {TEXTS_MAX} texts can be put in order, not {count}"
-            )));
+    /// A list of fewer than two texts or more than 16, or with two that are too long together.
+    pub fn order(&self, lists: &[&[&str]]) -> Result<Vec<Ordered>> {
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        for (texts, number) in lists.iter().zip(1..) {
+            let count = texts.len();
+            if !(2..=TEXTS_MAX).contains(&count) {
+                let message =
+                    format!("from 2 to {TEXTS_MAX} texts can be put in order, not {count}");
+                return Err(Error::input(message).about_one_of(lists.len(), "list", number));
+            }
+            pairs.extend(ways(count).map(|(a, b)| (texts[a], texts[b])));
         }
-        let ways = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
-        let ways: Vec<(usize, usize)> = ways.filter(|(a, b)| a != b).collect();
-        let pairs: Vec<(&str, &str)> = ways.iter().map(|&(a, b)| (texts[a], texts[b])).collect();
-        let mut follows = vec![vec![0.0f64; count]; count];
-        for (&(a, b), [in_order, swapped]) in ways.iter().zip(self.logits(&pairs)?) {
-            let margin = f64::from(in_order - swapped) / 2.0;
-            follows[a][b] += margin;
-            follows[b][a] -= margin;
-        }
-        for row in follows.iter_mut().flatten() {
-            // The logarithm of the sigmoid.
-            *row = -(-*row).exp().ln_1p();
-        }
-        Ok(likeliest_order(&follows))
+        let mut logits = self.logits(&pairs)?.into_iter();
+        let order = |texts: &&[&str]| self.ordered(texts.len(), &mut logits);
+        Ok(lists.iter().map(order).collect())
     }
+
+    /// From the logits of all pairs of `count` texts.
+    fn ordered(&self, count: usize, logits: &mut impl Iterator<Item = [f32; 2]>) -> Ordered {
+        let mut follows = vec![vec![0.0f64; count]; count];
+        for ((a, b), [yes, no]) in ways(count).zip(logits) {
+            let margin = f64::from(yes - no);
+            if self.model.config().family == Family::Bert {
+                follows[a][b] = margin;
+            } else {
+                follows[a][b] += margin / 2.0;
+                follows[b][a] -= margin / 2.0;
+            }
+        }
+        for margin in follows.iter_mut().flatten() {
+            // The logarithm of the sigmoid.
+            *margin = -(-*margin).exp().ln_1p();
+        }
+        let (places, score) = likeliest_order(&follows);
+        Ordered { places, score }
+    }
+}
+
+/// Every pair of two of `count` places.
+fn ways(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |a| (0..count).map(move |b| (a, b))).filter(|(a, b)| a != b)
 }
 
 /// The order with the largest sum of `follows[a][b]` over neighbours `a, b`, and its share of the

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::text::{boundary, trim};
+use super::windows::best_window;
 use super::{Model, largest, softmax};
 use crate::config::Head;
 use crate::error::{Error, Result};
@@ -164,7 +165,7 @@ impl Tagger {
         let labels = self.labels().len();
         let is_word_piece = self.model.tokenizer().is_word_piece();
         let part = |token: usize| {
-            let window = best_window(windows, token);
+            let window = best_window(windows, token, |_| 0);
             // After the `[CLS]` of the window.
             let row = (token - windows[window].start + 1) * labels;
             let (start, end) = encoding.offsets[token];
@@ -279,19 +280,6 @@ fn windows_of(words: &[Option<u32>], room: usize) -> Vec<Range<usize>> {
     }
     windows.push(start..words.len());
     windows
-}
-
-/// The window in which `token` has most tokens around it, on the side where it has fewer; of equals
-/// the first.
-fn best_window(windows: &[Range<usize>], token: usize) -> usize {
-    // Windows begin and end in their order, so those with the token lie side by side.
-    let first = windows.partition_point(|window| window.end <= token);
-    let holding = windows[first..].iter().take_while(|window| window.start <= token);
-    let context = |window: &Range<usize>| (token - window.start).min(window.end - 1 - token);
-    let contexts = holding.map(context).enumerate();
-    let better =
-        |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
-    first + contexts.reduce(better).expect("a window holds every token").0
 }
 
 #[cfg(test)]
@@ -430,7 +418,7 @@ mod tests {
             }
             // A token that is not at an end of the text has at least so much around it.
             for token in room / 8..tokens.saturating_sub(room / 8) {
-                let window = &windows[best_window(&windows, token)];
+                let window = &windows[best_window(&windows, token, |_| 0)];
                 let poorer = (token - window.start).min(window.end - 1 - token);
                 assert!(poorer + longest as usize >= room / 8, "{token} in {window:?}");
             }
@@ -449,7 +437,7 @@ mod tests {
     #[test]
     fn the_window_with_most_around_a_token_is_best() {
         let windows = [0..10, 4..14, 8..18];
-        let best: Vec<usize> = (0..18).map(|token| best_window(&windows, token)).collect();
+        let best: Vec<usize> = (0..18).map(|token| best_window(&windows, token, |_| 0)).collect();
         assert_eq!(best, [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
     }
 }

@@ -2,6 +2,7 @@
 //! "This example is LABEL." (Yin et al. 2019).
 
 use super::{Classifier, Input, Model, Scores, TooLong, softmax};
+use crate::config::Problem;
 use crate::error::{Error, Result};
 
 /// The sentence that a label is put into, in the place of `{}`.
@@ -24,7 +25,7 @@ impl ZeroShot {
     /// begins with "entail". Which is its opposite is decided as in `transformers`.
     ///
     /// # Errors
-    /// No labels, or an empty one; a `hypothesis` without `{}`; another model.
+    /// No labels, an empty one, or one that is there twice; a `hypothesis` without `{}`; another model.
     pub fn new(model: &Model, labels: &[String], hypothesis: &str) -> Result<Self> {
         let classifier = Classifier::new(model)?;
         let own = classifier.labels();
@@ -39,6 +40,11 @@ impl ZeroShot {
         })?;
         if labels.is_empty() || labels.iter().any(|label| label.trim().is_empty()) {
             return Err(Error::input("a label is empty: give one or more, with words in them"));
+        }
+        let repeated = (1..labels.len()).find(|&at| labels[..at].contains(&labels[at]));
+        if let Some(at) = repeated {
+            let label = &labels[at];
+            return Err(Error::input(format!("the label {label:?} is there twice: leave one out")));
         }
         if !hypothesis.contains("{}") {
             return Err(Error::input(format!(
@@ -65,6 +71,12 @@ impl ZeroShot {
     #[must_use]
     pub fn too_long(self, too_long: TooLong) -> Self {
         Self { classifier: self.classifier.too_long(too_long), ..self }
+    }
+
+    /// What the scores are.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        if self.several { Problem::MultiLabel } else { Problem::SingleLabel }
     }
 
     /// The labels.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::CharacterOffsets;
 use crate::error::{Error, Result};
 
 /// A text as tokens. All vectors have the same length.
@@ -95,13 +96,11 @@ impl Encoding {
     /// are the texts that were encoded.
     #[must_use]
     pub fn character_offsets(&self, first: &str, second: Option<&str>) -> Vec<(usize, usize)> {
-        let starts = |text: &str| text.char_indices().map(|(start, _)| start).collect::<Vec<_>>();
-        let starts = [starts(first), starts(second.unwrap_or_default())];
+        let texts = [first, second.unwrap_or_default()].map(CharacterOffsets::new);
         let offsets = self.offsets.iter().zip(&self.type_ids).zip(&self.special_tokens_mask);
         let count = |((&(start, end), &type_id), &added): ((&(usize, usize), &u32), &bool)| {
-            let starts = &starts[type_id as usize];
-            let character = |byte: usize| starts.partition_point(|&start| start < byte);
-            if added { (0, 0) } else { (character(start), character(end)) }
+            let range = texts[type_id as usize].range(start..end);
+            if added { (0, 0) } else { (range.start, range.end) }
         };
         offsets.map(count).collect()
     }

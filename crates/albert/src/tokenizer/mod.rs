@@ -8,6 +8,7 @@
 mod albert;
 mod ascii;
 mod bert;
+mod characters;
 mod convert;
 mod encoding;
 mod json;
@@ -25,6 +26,7 @@ mod words;
 use std::io::Write;
 use std::path::Path;
 
+pub use characters::CharacterOffsets;
 pub use encoding::{Encoding, InputOptions, SpecialTokens, Truncation};
 pub use pipeline::Normalization;
 pub use train::{TrainOptions, TrainProgress, train};

@@ -1,6 +1,6 @@
 //! The heads for tasks, at inference, and sentence embeddings: what [`InferenceModel`] gives
-//! besides words and sentence order. They are small, so they multiply `f32` where the encoder
-//! multiplies less.
+//! besides words and sentence order. Their outputs are few and multiply `f32`, whatever the encoder
+//! multiplies.
 
 use std::ops::Range;
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::{Answer, AnswerOptions, Answers};
 use crate::model::JointScores;
 use crate::predict::text::trim;
+use crate::predict::windows::best_window as most_around;
 use crate::tokenizer::Encoding;
 
 /// A question and the windows through which its context is read.
@@ -48,7 +49,12 @@ impl AnswerOptions {
         let (all_starts, all_ends) = (log_sum(&starts, null.0), log_sum(&ends, null.1));
         let score = |start: f64, end: f64| ((start - all_starts) + (end - all_ends)).exp();
 
-        let spans = best_spans(&starts, &ends, self.max_answer_length, self.spans_wanted());
+        let spans = best_spans(
+            &starts,
+            &ends,
+            self.max_answer_length.min(context.len()),
+            self.spans_wanted(),
+        );
         let best = spans.first().map_or(f64::NEG_INFINITY, |span| span.logit);
         let scored = spans.iter().map(|span| (*span, score(starts[span.first], ends[span.last])));
         let candidates = self.candidates(asked.context, context, scored, true);
@@ -79,7 +85,7 @@ impl AnswerOptions {
                     let logit = f64::from(start.score) + f64::from(score);
                     Some(Span { first, last: token(row)?, logit })
                 });
-                let longest = first + self.max_answer_length;
+                let longest = first + self.max_answer_length.min(context.len());
                 spans.extend(ends.filter(|span| (first..longest).contains(&span.last)));
             }
         }
@@ -185,19 +191,10 @@ fn best_spans(starts: &[f64], ends: &[f64], longest: usize, count: usize) -> Vec
     best
 }
 
-/// The window with the most context of `token`, as in the original (`_check_is_max_context`): the
-/// tokens on the side with fewer, and a hundredth of the window's length; of equals the first.
+/// The window with the most context of `token`, as in the original (`_check_is_max_context`), where
+/// a hundredth of the window's length counts too.
 fn best_window(windows: &[Range<usize>], token: usize) -> usize {
-    let first = windows.partition_point(|window| window.end <= token);
-    let holding = windows[first..].iter().take_while(|window| window.start <= token);
-    let context = |window: &Range<usize>| {
-        let poorer = (token - window.start).min(window.end - 1 - token);
-        100 * poorer + window.len()
-    };
-    let contexts = holding.map(context).enumerate();
-    let better =
-        |best: (usize, usize), next: (usize, usize)| if next.1 > best.1 { next } else { best };
-    first + contexts.reduce(better).expect("a window holds every token").0
+    most_around(windows, token, Range::len)
 }
 
 #[cfg(test)]
