@@ -96,9 +96,24 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// Maps a file read-only into memory.
 ///
 /// # Errors
-/// A missing or unreadable file.
+/// A missing or unreadable file, or something that is no file.
 pub fn map(path: &Path) -> Result<ReadOnlyMap> {
+    refuse_other_than_file(path)?;
     File::open(path)
         .and_then(|file| ReadOnlyMap::new(&file))
         .map_err(|error| Error::io("reading", path, error))
+}
+
+/// Refuses what is there and is neither a file nor a link to one: opening a pipe waits until somebody
+/// writes to it, and reading a device may never end.
+///
+/// # Errors
+/// A missing file; a directory, pipe or device, by its path.
+pub fn refuse_other_than_file(path: &Path) -> Result<()> {
+    let found = fs::metadata(path).map_err(|error| Error::io("reading", path, error))?;
+    if found.is_file() {
+        return Ok(());
+    }
+    let what = if found.is_dir() { "this is a directory" } else { "this is a pipe or a device" };
+    Err(Error::format(path, format!("{what}, where a file is needed")))
 }

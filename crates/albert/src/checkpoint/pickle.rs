@@ -13,7 +13,14 @@ use super::tensors::Number;
 pub(super) type Id = usize;
 
 /// More than any file of weights comes near; it bounds memory, as each opcode makes one value.
-const OPCODES_MAX: usize = 1 << 20;
+const OPCODES_MAX: usize = 1 << 19;
+
+/// Items that calls may copy in all: a tensor has about twenty. Without a bound, calls that take the
+/// same list again and again would copy it each time.
+const COPIED_MAX: usize = 1 << 21;
+
+/// More dimensions than PyTorch's own arithmetic can have.
+const DIMENSIONS_MAX: usize = 64;
 
 /// Elements of a tensor within a storage.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +92,8 @@ pub(super) enum Value<'a> {
     Dict(Vec<(Id, Id)>),
     Global(Global),
     Storage(Storage<'a>),
-    Tensor(Rebuilt<'a>),
+    /// Apart, since it is larger than all others together.
+    Tensor(Box<Rebuilt<'a>>),
 }
 
 /// What is wrong with a pickle; the caller knows the file.
@@ -109,6 +117,7 @@ impl<'a> Pickle<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            copied: 0,
         };
         for _ in 0..OPCODES_MAX {
             let opcode = machine.take(1)?[0];
@@ -149,6 +158,8 @@ struct Machine<'a> {
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<usize, Id>,
+    /// Items that calls have copied.
+    copied: usize,
 }
 
 const TORN: &str = "its pickle ends in the middle";
@@ -229,7 +240,12 @@ impl<'a> Machine<'a> {
     }
 
     fn sizes(&self, id: Id) -> Result<Vec<usize>> {
-        self.items(id)?.iter().map(|&item| self.size(item)).collect()
+        let items = self.items(id)?;
+        if items.len() > DIMENSIONS_MAX {
+            let found = items.len();
+            return Err(format!("its pickle has a tensor of {found} dimensions, which cannot be"));
+        }
+        items.iter().map(|&item| self.size(item)).collect()
     }
 
     fn step(&mut self, opcode: u8) -> Result<()> {
@@ -387,6 +403,16 @@ impl<'a> Machine<'a> {
         let Value::Global(function) = self.values[function] else {
             return Err(DAMAGED.to_owned());
         };
+        let mut copied = self.items(arguments)?.len();
+        if let &[items] = self.items(arguments)? {
+            copied += self.items(items).map_or(0, <[Id]>::len);
+        }
+        self.copied += copied;
+        if self.copied > COPIED_MAX {
+            return Err(format!(
+                "its pickle copies more than the {COPIED_MAX} items a file of weights may have"
+            ));
+        }
         let arguments = self.items(arguments)?.to_vec();
         let value = match (function, &arguments[..]) {
             (Global::OrderedDict, []) => Value::Dict(Vec::new()),
@@ -406,12 +432,12 @@ impl<'a> Machine<'a> {
                 let Value::Storage(storage) = self.values[storage] else {
                     return Err(DAMAGED.to_owned());
                 };
-                Value::Tensor(Rebuilt {
+                Value::Tensor(Box::new(Rebuilt {
                     storage,
                     offset: self.size(offset)?,
                     shape: self.sizes(shape)?,
                     strides: self.sizes(strides)?,
-                })
+                }))
             }
             _ => return Err(DAMAGED.to_owned()),
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::names::from_torch;
 use super::tensors::{Tensor, TensorFile, Tensors};
@@ -95,6 +95,7 @@ impl Source {
 
     /// Reads the config.
     pub(super) fn config(&self) -> Result<ParsedConfig> {
+        files::refuse_other_than_file(&self.config)?;
         let mut parsed = ModelConfig::read(&self.config)?;
         let config = &mut parsed.config;
         let is_original = config.family == Family::Albert
@@ -292,15 +293,22 @@ impl Tensors {
     }
 }
 
+/// What is read of a table of weights in many files. (As a `Value` it could take forty times the
+/// memory of its text.)
+#[derive(Deserialize)]
+struct ShardTable {
+    /// The file of each tensor.
+    weight_map: BTreeMap<String, String>,
+}
+
 /// Opens the files that the table at `path` names, each with the tensors that it says are there.
 fn open_shards(path: &Path) -> Result<Tensors> {
     let wrong = |what: &str| Error::format(path, format!("not a table of weights: {what}"));
-    let table: Value = serde_json::from_str(&files::read_text(path)?)
+    files::refuse_other_than_file(path)?;
+    let table: ShardTable = serde_json::from_str(&files::read_text(path)?)
         .map_err(|error| wrong(&error.to_string()))?;
-    let map = table["weight_map"].as_object().ok_or_else(|| wrong("it has no \"weight_map\""))?;
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (name, file) in map {
-        let file = file.as_str().ok_or_else(|| wrong("a file has no name"))?;
+    for (name, file) in &table.weight_map {
         if Path::new(file).file_name() != Some(file.as_ref()) {
             return Err(wrong(&format!("{file:?} is not the name of a file beside it")));
         }

@@ -11,7 +11,10 @@ const TRAILER_LEN: usize = 5;
 
 /// More than the names of any model take; it bounds the memory that a damaged file can ask for.
 const BLOCK_LEN_MAX: usize = 16 << 20;
-const TABLE_LEN_MAX: usize = 256 << 20;
+const TABLE_LEN_MAX: usize = 64 << 20;
+
+/// What an entry takes beside the bytes of its key and its value.
+const ENTRY_LEN: usize = 96;
 
 /// What is wrong with a file; the caller knows its name.
 type Result<T> = std::result::Result<T, String>;
@@ -36,16 +39,13 @@ pub(super) fn entries(file: &[u8]) -> Result<Vec<Entry>> {
     }
     let _metaindex = block(file, footer.handle()?)?;
     let index = block(file, footer.handle()?)?;
+    // Damaged handles may all point to the same block, and keys share what they begin with: the file
+    // may be far smaller than what it holds.
+    let mut room = TABLE_LEN_MAX;
     let mut all = Vec::new();
-    let mut len = 0;
-    for (_, handle) in block_entries(&index)? {
+    for (_, handle) in block_entries(&index, &mut room)? {
         let contents = block(file, Bytes(&handle).handle()?)?;
-        len += contents.len();
-        // Damaged handles may all point to the same block.
-        if len > TABLE_LEN_MAX {
-            return Err("its table is larger than that of any model".to_owned());
-        }
-        all.extend(block_entries(&contents)?);
+        all.extend(block_entries(&contents, &mut room)?);
     }
     Ok(all)
 }
@@ -69,23 +69,21 @@ fn block(file: &[u8], (start, len): (usize, usize)) -> Result<Vec<u8>> {
     }
 }
 
-fn block_entries(block: &[u8]) -> Result<Vec<Entry>> {
+/// The entries of a block, which must not take more than is left of `room`.
+fn block_entries(block: &[u8], room: &mut usize) -> Result<Vec<Entry>> {
     let (rest, restarts) = block.split_last_chunk().ok_or(DAMAGED)?;
     let restarts = u32::from_le_bytes(*restarts) as usize;
     let end = restarts.checked_mul(4).and_then(|len| rest.len().checked_sub(len));
     let mut bytes = Bytes(&rest[..end.ok_or(DAMAGED)?]);
     let mut entries: Vec<Entry> = Vec::new();
-    let mut total = 0;
     while !bytes.0.is_empty() {
         let (shared, unshared, len) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
         let last = entries.last().map_or(&[][..], |(key, _)| key);
-        let mut key = last.get(..shared).ok_or(DAMAGED)?.to_vec();
-        key.extend_from_slice(bytes.take(unshared)?);
-        total += key.len();
-        if total > TABLE_LEN_MAX {
-            return Err(DAMAGED.to_owned());
-        }
-        entries.push((key, bytes.take(len)?.to_vec()));
+        let shared = last.get(..shared).ok_or(DAMAGED)?;
+        let (unshared, value) = (bytes.take(unshared)?, bytes.take(len)?);
+        let taken = shared.len() + unshared.len() + value.len() + ENTRY_LEN;
+        *room = room.checked_sub(taken).ok_or("its table is larger than that of any model")?;
+        entries.push(([shared, unshared].concat(), value.to_vec()));
     }
     Ok(entries)
 }
@@ -204,6 +202,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A few hundred kilobytes that stand for gigabytes of keys.
+    #[test]
+    fn keys_that_share_a_long_beginning_take_no_memory() {
+        let mut block = written(&[(vec![b'k'; 1 << 16], vec![])]);
+        block.truncate(block.len() - 8);
+        for _ in 0..20_000 {
+            // All of the key before it, nothing more, and no value.
+            block.extend([0x80, 0x80, 0x04, 0, 0]);
+        }
+        block.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        let mut file = Vec::new();
+        let handle = append(&mut file, &block, true);
+        let index: Vec<_> = (0..9u8).map(|n| (vec![n], handle.clone())).collect();
+        let mut footer = append(&mut file, &written(&[]), false);
+        footer.extend(append(&mut file, &written(&index), false));
+        footer.resize(FOOTER_LEN - 8, 0);
+        file.extend(footer);
+        file.extend(MAGIC.to_le_bytes());
+        assert!(file.len() < 1 << 19);
+        assert!(entries(&file).unwrap_err().contains("larger than"));
     }
 
     #[test]

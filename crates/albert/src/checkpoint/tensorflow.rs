@@ -45,9 +45,10 @@ mod message {
         pub(super) size: i64,
         #[prost(fixed32, tag = "6")]
         pub(super) crc32c: u32,
-        /// Of a variable that is cut into parts; what they are is not looked at.
-        #[prost(bytes = "vec", repeated, tag = "7")]
-        pub(super) slices: Vec<Vec<u8>>,
+        /// Of a variable that is cut into parts. There is one for each, of which the last is kept:
+        /// only that there are any is looked at.
+        #[prost(bytes = "vec", optional, tag = "7")]
+        pub(super) slice: Option<Vec<u8>>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -114,7 +115,7 @@ fn add(tensors: &mut Tensors, name: &str, entry: &message::Entry, family: Family
         )));
     }
     let wrong = |why: &str| tensors.error(format_args!("variable {name:?} {why}"));
-    if !entry.slices.is_empty() {
+    if entry.slice.is_some() {
         return Err(wrong("is cut into parts, which is not supported"));
     }
     // Also of what is not needed: a file that is not whole is better found out than used.

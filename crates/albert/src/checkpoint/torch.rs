@@ -1,7 +1,7 @@
 //! Files of `torch.save`: the zip archive of PyTorch 1.6 and later, and the plain sequence of pickles
 //! and storages before it. Both are read where they lie, in the map of the file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
 use std::ops::Range;
 
@@ -168,7 +168,7 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(&'a str, &'p Rebuil
     let name = |id: Id| if let &Value::Text(name) = pickle.get(id) { Some(name) } else { None };
     let named = |value| -> Vec<_> {
         let tensor = |&(key, value): &(Id, Id)| match pickle.get(value) {
-            Value::Tensor(tensor) => Some((name(key)?, tensor)),
+            Value::Tensor(tensor) => Some((name(key)?, &**tensor)),
             _ => None,
         };
         entries(value).iter().filter_map(tensor).collect()
@@ -179,7 +179,13 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(&'a str, &'p Rebuil
         .filter(|(key, _)| matches!(name(*key), Some("state_dict" | "model_state_dict" | "model")))
         .map(|&(_, value)| pickle.get(value));
     let found = std::iter::once(top).chain(within).map(named).find(|named| !named.is_empty());
-    found.ok_or_else(|| "holds no tensors by name; save the model's state_dict()".into())
+    let found = found.ok_or("holds no tensors by name; save the model's state_dict()")?;
+    // One long name for each of many tensors would take more memory than the file.
+    let mut names = HashSet::new();
+    match found.iter().find(|(name, _)| !names.insert(*name)) {
+        Some((name, _)) => Err(format!("tensor {name:?} is there twice")),
+        None => Ok(found),
+    }
 }
 
 fn tensor(file: usize, name: &str, rebuilt: &Rebuilt<'_>, place: &Range<usize>) -> Result<Tensor> {

@@ -22,6 +22,7 @@ impl Numbers {
     /// Opens a file that must hold `len` numbers.
     pub(super) fn open(path: PathBuf, width: usize, len: u64) -> Result<Self> {
         let io = |error| Error::io("reading", &path, error);
+        crate::files::refuse_other_than_file(&path)?;
         let file = File::open(&path).map_err(io)?;
         let found = file.metadata().map_err(io)?.len();
         check_length(&path, found, len.saturating_mul(width as u64))?;

@@ -172,8 +172,11 @@ fn not_a_store(directory: &Path) -> Error {
 
 fn read_word_starts(directory: &Path, vocab_size: usize) -> Result<Vec<bool>> {
     let path = directory.join(WORD_STARTS_FILE);
-    let bytes = std::fs::read(&path).map_err(|error| Error::io("reading", &path, error))?;
-    check_length(&path, bytes.len() as u64, vocab_size as u64)?;
+    files::refuse_other_than_file(&path)?;
+    let failed = |error| Error::io("reading", &path, error);
+    let found = std::fs::metadata(&path).map_err(failed)?.len();
+    check_length(&path, found, vocab_size as u64)?;
+    let bytes = std::fs::read(&path).map_err(failed)?;
     Ok(bytes.iter().map(|&byte| byte != 0).collect())
 }
 

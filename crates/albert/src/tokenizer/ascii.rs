@@ -35,11 +35,12 @@ enum Kind {
 }
 
 impl AsciiWords {
-    /// For the `model` of a `tokenizer.json`; `None` if it is not a unigram model.
+    /// For the `model` of a `tokenizer.json`; `None` if it is not a unigram model, or one with pieces
+    /// that no trained vocabulary has.
     pub(super) fn new(model: &Value, lowercase: bool) -> Option<Self> {
         let pieces: Vec<(String, f64)> = serde_json::from_value(model["vocab"].clone()).ok()?;
-        let unknown = model["unk_id"].as_u64()? as u32;
-        Some(Self { model: Model::new(&pieces), unknown, lowercase })
+        let unknown = u32::try_from(model["unk_id"].as_u64()?).ok()?;
+        Some(Self { model: Model::new(&pieces).ok()?, unknown, lowercase })
     }
 
     /// Whether `word` is one that can be encoded here.

@@ -1,5 +1,6 @@
 //! `tokenizer.json`, through the `tokenizers` crate: it does what the file says.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -9,11 +10,18 @@ use tokenizers::Tokenizer as Pipeline;
 use super::ascii::{AsciiWords, Buffers};
 use super::encoding::Encoding;
 use super::pipeline::{Normalization, pre_tokenizer};
+use super::trie::KEY_BYTES_MAX;
 use super::words::{Pool, WordCache};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What words stand between. Other spaces are left to the pipeline.
 pub(super) const SPACES: [char; 4] = [' ', '\n', '\t', '\r'];
+
+/// Ids of a vocabulary, as many as a model may have.
+const IDS_MAX: usize = 1 << 24;
+
+/// How much longer the steps of a pipeline may make a text in all.
+const GROWTH_MAX: usize = 1 << 12;
 
 /// What `encode_ids` keeps for the next text.
 #[derive(Debug, Default)]
@@ -40,18 +48,20 @@ pub(super) struct Json {
 impl Json {
     /// Reads the content of a `tokenizer.json`; the error does not name the file.
     pub(super) fn new(value: Value) -> Result<Self> {
+        check_growth(&value)?;
+        check_pieces(&value["model"])?;
         let mut plain = pipeline(&value)?;
         plain.set_encode_special_tokens(true);
         let ascii = ascii(&value);
         let is_bert = value["normalizer"]["type"] == "BertNormalizer"
             && value["pre_tokenizer"]["type"] == "BertPreTokenizer";
         let words_are_independent = only_special_added(&value) && (ascii.is_some() || is_bert);
-        let largest = plain.get_vocab(true).into_values().max();
+        let vocab_size = vocab_size(&plain)?;
         Ok(Self {
             plain,
             with_special: OnceLock::new(),
             value,
-            vocab_size: largest.map_or(0, |id| id as usize + 1),
+            vocab_size,
             words_are_independent,
             ascii,
             caches: Pool::new(),
@@ -70,7 +80,7 @@ impl Json {
 
     pub(super) fn encode(&self, text: &str, special_in_text: bool) -> Result<Encoding> {
         let pipeline = if special_in_text { self.with_special() } else { &self.plain };
-        let found = pipeline.encode(text, false).map_err(failed)?;
+        let found = guarded(|| pipeline.encode(text, false)).map_err(failed)?;
         let mut encoding = Encoding::default();
         let tokens = found.get_ids().iter().zip(found.get_tokens()).zip(found.get_offsets());
         for (((&id, token), &offsets), &word) in tokens.zip(found.get_word_ids()) {
@@ -87,7 +97,7 @@ impl Json {
     }
 
     fn encode_plain(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        let found = self.plain.encode_fast(text, false).map_err(failed)?;
+        let found = guarded(|| self.plain.encode_fast(text, false)).map_err(failed)?;
         out.extend_from_slice(found.get_ids());
         Ok(())
     }
@@ -124,7 +134,7 @@ impl Json {
     }
 
     pub(super) fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
-        self.plain.decode(ids, skip_special_tokens).map_err(failed)
+        guarded(|| self.plain.decode(ids, skip_special_tokens)).map_err(failed)
     }
 
     /// One more than the largest id.
@@ -169,8 +179,76 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What the `tokenizers` crate returns; its panics become errors. It has them where a file says what
+/// cannot be, such as rules whose places lie outside of their table.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err("a part of tokenizer.json is not what it should be".into()))
+}
+
+/// Refuses steps that together would make a text very much longer: each may multiply its length, so a
+/// few lines of a file could ask for any amount of memory.
+fn check_growth(value: &Value) -> Result<()> {
+    fn growth(value: &Value) -> usize {
+        let inner = match value {
+            Value::Array(values) => values.iter().map(growth).fold(1, usize::saturating_mul),
+            Value::Object(keys) => keys.values().map(growth).fold(1, usize::saturating_mul),
+            _ => return 1,
+        };
+        let own = match value["type"].as_str() {
+            // An expression may match nothing, between any two bytes.
+            Some("Replace") => {
+                let kept = usize::from(value["pattern"]["Regex"].is_string());
+                value["content"].as_str().map_or(1, |content| content.len() + kept)
+            }
+            Some("Precompiled") => 64,
+            // A byte that is no ASCII becomes a character of two.
+            Some("ByteLevel") => 2,
+            _ => 1,
+        };
+        inner.saturating_mul(own.max(1))
+    }
+    for key in ["normalizer", "pre_tokenizer", "decoder"] {
+        if growth(&value[key]) > GROWTH_MAX {
+            return Err(Error::new(
+                ErrorKind::Format,
+                format!(
+                    "the steps of \"{key}\" could make a text more than {GROWTH_MAX} times longer"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// One more than the largest id.
+fn vocab_size(pipeline: &Pipeline) -> Result<usize> {
+    let mut size = 0;
+    for (token, id) in pipeline.get_vocab(true) {
+        if id as usize >= IDS_MAX {
+            let message =
+                format!("token {token:?} has the id {id}, and ids must be below {IDS_MAX}");
+            return Err(Error::new(ErrorKind::Format, message));
+        }
+        size = size.max(id as usize + 1);
+    }
+    Ok(size)
+}
+
+/// Refuses pieces of a unigram model that are too long for the tries of the `tokenizers` crate.
+fn check_pieces(model: &Value) -> Result<()> {
+    let pieces = model["vocab"].as_array().into_iter().flatten();
+    let longest = pieces.filter_map(|piece| Some(piece[0].as_str()?.len())).max().unwrap_or(0);
+    if longest <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("a piece has {longest} bytes, and the longest may have {KEY_BYTES_MAX}");
+    Err(Error::new(ErrorKind::Format, message))
+}
+
 fn pipeline(value: &Value) -> Result<Pipeline> {
-    let mut pipeline = Pipeline::from_bytes(value.to_string()).map_err(unusable)?;
+    let text = value.to_string();
+    let mut pipeline = guarded(|| Pipeline::from_bytes(text)).map_err(unusable)?;
     // Lengths are the caller's business, whatever was set when the file was saved.
     pipeline.with_truncation(None).map_err(unusable)?;
     pipeline.with_padding(None);

@@ -43,14 +43,14 @@ pub(super) struct Lattice {
 }
 
 impl Model {
-    /// `pieces` are distinct and not empty.
-    pub(super) fn new(pieces: &[(String, f64)]) -> Self {
+    /// The error says why the pieces cannot be found in a text: two are the same, or one is empty.
+    pub(super) fn new(pieces: &[(String, f64)]) -> Result<Self, String> {
         let entries =
             pieces.iter().zip(0..).map(|((piece, _), id)| (piece.as_bytes(), id)).collect();
-        let trie = Trie::build(entries).expect("pieces are distinct and not empty");
+        let trie = Trie::build(entries)?;
         let scores: Vec<f64> = pieces.iter().map(|&(_, score)| score).collect();
         let lowest = scores.iter().copied().fold(0.0, f64::min);
-        Self { scores, trie, unknown_score: lowest - UNKNOWN_PENALTY }
+        Ok(Self { scores, trie, unknown_score: lowest - UNKNOWN_PENALTY })
     }
 
     /// Calls `found` with the pieces that begin with `character` at `start`, shortest first.
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn expected_use_is_the_posterior() {
         let pieces = pieces(&[("a", 0.3), ("b", 0.2), ("ab", 0.5)]);
-        let model = Model::new(&pieces);
+        let model = Model::new(&pieces).unwrap();
         let mut expected = [0.0; 3];
         Lattice::default().add_expected(&model, "ab", 2.0, &mut expected);
         let want = [2.0 * 0.06 / 0.56, 2.0 * 0.06 / 0.56, 2.0 * 0.5 / 0.56];
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn best_cut_with_and_without_the_whole() {
         let pieces = pieces(&[("a", 0.3), ("b", 0.2), ("ab", 0.5)]);
-        let model = Model::new(&pieces);
+        let model = Model::new(&pieces).unwrap();
         let mut lattice = Lattice::default();
         let mut cut = Vec::new();
         lattice.best(&model, "ab", false, |piece| cut.extend(piece)).unwrap();

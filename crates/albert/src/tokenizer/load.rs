@@ -1,7 +1,7 @@
 //! Finding and reading the files of a tokenizer.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -21,7 +21,12 @@ use crate::files::read_text;
 const FILES: [&str; 3] = ["spiece.model", "tokenizer.json", "vocab.txt"];
 
 /// The settings that stand beside the vocabulary, in the files that transformers writes.
-struct Settings(Vec<Value>);
+struct Settings {
+    /// What is in them.
+    files: Vec<Value>,
+    /// The path of the one with the switches.
+    config: PathBuf,
+}
 
 impl Tokenizer {
     /// Reads the tokenizer of a directory, or one file of it.
@@ -52,7 +57,7 @@ impl Tokenizer {
     }
 }
 
-fn find(directory: &Path) -> Result<std::path::PathBuf> {
+fn find(directory: &Path) -> Result<PathBuf> {
     if !directory.exists() {
         return Err(Error::format(directory, "there is no such file or directory"));
     }
@@ -133,19 +138,19 @@ impl Settings {
         let paths =
             ["tokenizer_config.json", "special_tokens_map.json"].map(|name| folder.join(name));
         let found = paths.iter().filter(|path| path.is_file());
-        Ok(Self(found.map(|path| parse(path)).collect::<Result<_>>()?))
+        let files = found.map(|path| parse(path)).collect::<Result<_>>()?;
+        let [config, _] = paths;
+        Ok(Self { files, config })
     }
 
     fn flag(&self, key: &str) -> Result<Option<bool>> {
         let Some(value) =
-            self.0.first().map(|config| &config[key]).filter(|value| !value.is_null())
+            self.files.first().map(|config| &config[key]).filter(|value| !value.is_null())
         else {
             return Ok(None);
         };
         value.as_bool().map(Some).ok_or_else(|| {
-            Error::config(format!(
-                "tokenizer_config.json: {key} must be true or false, not {value}"
-            ))
+            Error::format(&self.config, format!("{key} must be true or false, not {value}"))
         })
     }
 
@@ -155,7 +160,7 @@ impl Settings {
         id: impl Fn(&str) -> Option<u32>,
     ) -> std::result::Result<SpecialNames, String> {
         let name = |role: &str, usual: [&str; 2]| {
-            let named = self.0.iter().find_map(|file| {
+            let named = self.files.iter().find_map(|file| {
                 let value = &file[format!("{role}_token")];
                 value.as_str().or(value["content"].as_str())
             });

@@ -18,6 +18,10 @@ const UNKNOWN_PENALTY: f32 = 10.0;
 /// Sums beyond this are set back to zero while searching.
 const SCORE_RESET: f32 = 100_000.0;
 
+/// Bytes that a rule may put in the place of a few characters; SentencePiece's own have at most 33.
+/// A longer one could make gigabytes of a line.
+const REPLACEMENT_BYTES_MAX: usize = 64;
+
 /// The character that stands for a space.
 pub(super) const SPACE: char = '▁';
 
@@ -384,6 +388,13 @@ impl Rules {
             .split_first_chunk()
             .and_then(|(size, rest)| rest.split_at_checked(u32::from_le_bytes(*size) as usize));
         let (trie, replacements) = parts.ok_or("the normalisation rules are cut off")?;
+        let longest = replacements.split(|&byte| byte == 0).map(<[u8]>::len).max().unwrap_or(0);
+        if longest > REPLACEMENT_BYTES_MAX {
+            return Err(format!(
+                "a normalisation rule puts in {longest} bytes, and may put in \
+                 {REPLACEMENT_BYTES_MAX} at most"
+            ));
+        }
         Ok(Self { trie: Trie::from_bytes(trie), replacements: replacements.to_vec() })
     }
 

@@ -5,6 +5,10 @@ use std::collections::HashSet;
 
 use yada::builder::DoubleArrayBuilder;
 
+/// Bytes of a key at most, far more than pieces have: a trie is as deep as its longest key, and what
+/// builds one (in the `tokenizers` crate, what frees one) calls itself for each level.
+pub(super) const KEY_BYTES_MAX: usize = 1024;
+
 /// Maps byte strings to numbers below 2^31 and finds all keys that a text starts with.
 #[derive(Debug)]
 pub(super) struct Trie {
@@ -12,8 +16,15 @@ pub(super) struct Trie {
 }
 
 impl Trie {
-    /// A trie over `entries`, which are not empty, distinct and hold no NUL byte.
+    /// A trie over `entries`, which are not empty, distinct, hold no NUL byte and are not longer than
+    /// [`KEY_BYTES_MAX`]; the error says which of these they are not.
     pub(super) fn build(mut entries: Vec<(&[u8], u32)>) -> Result<Self, String> {
+        if let Some((key, _)) = entries.iter().find(|(key, _)| key.len() > KEY_BYTES_MAX) {
+            let len = key.len();
+            return Err(format!(
+                "a piece has {len} bytes, and the longest may have {KEY_BYTES_MAX}"
+            ));
+        }
         if entries.is_empty() {
             return Ok(Self { units: Vec::new() });
         }

@@ -142,7 +142,7 @@ fn is_character(piece: &Piece) -> bool {
 /// For each piece the pieces that would take its place; `None` if nothing can, or if it is not
 /// even now the best cut of itself.
 fn alternatives(pieces: &[Piece]) -> Vec<Option<Vec<u32>>> {
-    let model = Model::new(pieces);
+    let model = Model::new(pieces).expect("learnt pieces are distinct");
     let alternative = |lattice: &mut Lattice, (piece, score): &Piece| {
         let mut cut = Vec::new();
         let other = lattice.best(&model, piece, true, |part| cut.extend(part))?;
@@ -157,7 +157,7 @@ fn sum_over_chunks(
     chunks: &[(String, u64)],
     add: impl Fn(&mut Lattice, &Model, &str, f64, &mut [f64]) + Sync,
 ) -> Vec<f64> {
-    let model = Model::new(pieces);
+    let model = Model::new(pieces).expect("learnt pieces are distinct");
     let part = |part: &[(String, u64)]| {
         let mut sums = vec![0.0; pieces.len()];
         let mut lattice = Lattice::default();
