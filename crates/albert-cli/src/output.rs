@@ -34,7 +34,7 @@ pub(crate) fn note(line: std::fmt::Arguments<'_>) {
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     // The library names the file of each of its errors; what comes here bare is our own printing.
-    if error.is::<std::io::Error>() {
+    if error.is::<std::io::Error>() && error.chain().count() == 1 {
         parts.push("writing to standard output".to_owned());
     }
     for cause in error.chain() {

@@ -24,7 +24,7 @@ hidden_size], pooler_output.N [hidden_size], prediction_logits.N [tokens, vocab_
 sop_logits.N [2], and logits.N of a head for a task, [outputs] or [tokens, outputs], as far as the
 model has the parts that compute them.")]
 pub(crate) struct Arguments {
-    /// JSON lines {\"input_ids\": [...], \"token_type_ids\": [...]}; the types may be left out
+    /// JSON lines {"input_ids": [...], "token_type_ids": [...]}; the types may be left out
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
 

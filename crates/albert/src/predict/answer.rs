@@ -246,7 +246,7 @@ impl QuestionAnswerer {
             TooLong::Refuse => {
                 return Err(format!(
                     "it has {length} tokens but at most {longest} are allowed \
-                     (max_question_length); shorten it or allow truncation"
+                     (max_question_length): shorten it, or have it truncated"
                 ));
             }
         };

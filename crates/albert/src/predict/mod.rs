@@ -178,7 +178,7 @@ impl Model {
         if encoding.len() > limit {
             return Err(Error::input(format!(
                 "the text has {} tokens, and the model {limit} positions \
-                 (max_position_embeddings): shorten it, or have its end cut off",
+                 (max_position_embeddings): shorten it, or have it truncated",
                 encoding.len()
             )));
         }

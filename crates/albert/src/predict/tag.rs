@@ -169,12 +169,15 @@ impl Tagger {
             // After the `[CLS]` of the window.
             let row = (token - windows[window].start + 1) * labels;
             let (start, end) = encoding.offsets[token];
-            let continues = if is_word_piece {
-                encoding.tokens[token].starts_with("##")
-            } else {
-                encoding.ids[token] != self.model.tokenizer().special().unk
-                    && continues_word(text, start)
-            };
+            // Some characters are several tokens, which then all stand for the whole of them.
+            let overlaps = token > 0 && start < encoding.offsets[token - 1].1;
+            let continues = overlaps
+                || if is_word_piece {
+                    encoding.tokens[token].starts_with("##")
+                } else {
+                    encoding.ids[token] != self.model.tokenizer().special().unk
+                        && continues_word(text, start)
+                };
             let scores = softmax(&logits[window][row..row + labels]);
             Part { range: start..end, continues, scores }
         };
