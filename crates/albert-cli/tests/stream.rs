@@ -107,6 +107,28 @@ fn answers_in_every_format() {
 }
 
 #[test]
+fn the_extension_says_the_format_or_is_refused() {
+    let work = work();
+    work.write("a.txt", "[MASK] bota\n");
+    let fill = format!("{FILL} --input a.txt");
+    for (name, format) in
+        [("b.CSV", "csv"), ("b.NdJson", "jsonl"), ("b.TXT", "text"), ("plain", "text")]
+    {
+        let expected = work.succeed(&format!("{fill} --format {format}"));
+        work.succeed(&format!("{fill} --output {name}"));
+        assert_eq!(work.read_text(name), expected, "{name}");
+    }
+    for name in ["b.parquet", "b.npy", "b.json", "b.tsv", "b.csv.gz", "b.JSO"] {
+        let sentence = work.fail(&format!("{fill} --output {name}"));
+        assert_names(&sentence, &[name, ".jsonl, .csv or .txt", "--format", "embed"]);
+        work.succeed(&format!("{fill} --output {name} --format csv"));
+        assert!(work.read_text(name).starts_with("text,masks\n"), "{name}");
+    }
+    work.succeed("embed --model model --output b.NPY bota");
+    assert!(work.read("b.NPY").starts_with(b"\x93NUMPY"));
+}
+
+#[test]
 fn pairs_come_from_lines_or_columns() {
     let work = work();
     let order = "order --model model --json";

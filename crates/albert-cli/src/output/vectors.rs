@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
-use super::file::NewFile;
+use super::file::{NewFile, extension};
 
 /// Bytes of texts and vectors that are kept until they become a row group of Parquet.
 const GROUP_BYTES: usize = 8 << 20;
@@ -31,12 +31,12 @@ pub(crate) enum Vectors {
 impl Vectors {
     /// Whether the name of a file says that it holds vectors.
     pub(crate) fn has_extension_of(path: &Path) -> bool {
-        path.extension().is_some_and(|extension| extension == "npy" || extension == "parquet")
+        matches!(extension(path).as_deref(), Some("npy" | "parquet"))
     }
 
     /// Begins a file for vectors of so many numbers, in the format that its extension says.
     pub(crate) fn create(path: &Path, width: usize) -> Result<Self> {
-        match path.extension().and_then(|extension| extension.to_str()) {
+        match extension(path).as_deref() {
             Some("npy") => Ok(Self::Npy(Npy::create(path, width)?)),
             Some("parquet") => Ok(Self::Parquet(Box::new(Parquet::create(path, width)?))),
             _ => {
