@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use albert::files::read_text;
+use albert::files::read_text_up_to;
 use albert::predict::{Answer, AnswerOptions, Answers, CharacterOffsets};
-use albert::records::{Place, Record, Values};
+use albert::records::{LONG_RECORD_BYTES_MAX, Place, Record, Values};
 use albert::{QuestionAnswerer, TooLong};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -132,7 +132,7 @@ impl Arguments {
         ];
         let columns =
             columns.map(|(flag, given, default)| Column { flag, given: given.as_deref(), default });
-        let source = self.input.open(self.typed()?, &columns)?;
+        let source = self.input.open_long(self.typed()?, &columns)?;
         let answers = self.output.open(Ask::FIELDS)?;
         stream::run(&Ask { answerer }, &source, self.input.on_error, answers)
     }
@@ -142,7 +142,7 @@ impl Arguments {
         let Some(question) = &self.question else { return Ok(Vec::new()) };
         let context = match (&self.context, &self.context_file) {
             (Some(context), _) => context.clone(),
-            (None, Some(path)) => read_text(path)?,
+            (None, Some(path)) => read_text_up_to(path, LONG_RECORD_BYTES_MAX)?,
             (None, None) => unreachable!("clap requires one of them beside a question"),
         };
         let values = [("question", json!(question)), ("context", json!(context))];

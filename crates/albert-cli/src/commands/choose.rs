@@ -22,8 +22,9 @@ A _ in the question is where the option stands; without one, the option follows 
 records of a file have the columns context, question and options, a list; in CSV and TSV it is
 written as JSON: [\"A cat.\", \"A dog.\"].
 
-With --json, one object per question: {\"choice\", \"index\", \"scores\"}, the scores in the order of the
-options, adding up to 1.")]
+With --json, one object per question, whose keys are the columns of CSV:
+  {\"question\", \"choice\", \"index\", \"scores\"}
+where index counts the options from 0, and the scores are in their order and add up to 1.")]
 pub(crate) struct Arguments {
     /// The options
     #[arg(value_name = "OPTION", required_unless_present = "input", requires = "context")]
@@ -65,19 +66,13 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let column = |flag, given: &'static str| (flag, given);
-        let given = [&self.context_column, &self.question_column, &self.options_column]
-            .map(Option::as_deref);
-        let names = [
-            column("--context-column", "context"),
-            column("--question-column", "question"),
-            column("--options-column", "options"),
+        let columns = [
+            ("--context-column", &self.context_column, "context"),
+            ("--question-column", &self.question_column, "question"),
+            ("--options-column", &self.options_column, "options"),
         ];
-        let columns: Vec<Column<'_>> = names
-            .into_iter()
-            .zip(given)
-            .map(|((flag, default), given)| Column { flag, given, default })
-            .collect();
+        let columns =
+            columns.map(|(flag, given, default)| Column { flag, given: given.as_deref(), default });
         let too_long = if self.truncate { TooLong::Truncate } else { TooLong::Refuse };
         let chooser = Chooser::new(&self.model.load()?)?.too_long(too_long);
         let typed = self.context.as_ref().map(|context| {
@@ -133,7 +128,7 @@ impl Job for Choose {
 }
 
 impl Show<Item, Choice> for Choose {
-    const FIELDS: &'static [&'static str] = &["choice", "index", "scores"];
+    const FIELDS: &'static [&'static str] = &["question", "choice", "index", "scores"];
 
     fn text(&self, item: &Item, choice: &Choice) -> String {
         let mut table = format!("{}\n", item.question);
@@ -146,7 +141,10 @@ impl Show<Item, Choice> for Choose {
 
     fn json(&self, item: &Item, choice: &Choice) -> Value {
         json!({
-            "choice": item.options[choice.index], "index": choice.index, "scores": choice.scores
+            "question": item.question,
+            "choice": item.options[choice.index],
+            "index": choice.index,
+            "scores": choice.scores,
         })
     }
 }

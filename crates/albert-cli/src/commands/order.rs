@@ -19,8 +19,9 @@ use crate::stream::{self, Job, about_tokens};
   albert order --model run/model --input pairs.tsv --json
   albert order --model run/model --input stories.jsonl --texts-column sentences
 
-Lines hold two texts with a tab between them; so does a .tsv, unless --text-column, --pair-column,
---no-header or --input-format says that it has columns. With --json, one object per pair, with two
+Lines hold two texts with a tab between them. A .tsv is such lines, without a header unless its
+first line is the names first and second, if neither --text-column, --pair-column, --no-header nor
+--input-format is given. With --json, one object per pair, with two
 probabilities: {\"first\", \"second\", \"in_order\", \"swapped\"}; its keys are the columns of CSV.
 
 Three texts or more, or the lists of --texts-column, are put in order: {\"texts\", \"order\", \"score\"}

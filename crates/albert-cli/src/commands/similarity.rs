@@ -19,7 +19,8 @@ use crate::stream::{self, Job, about_tokens};
   albert similarity --model model --input pairs.tsv --output scores.csv
 
 Of the texts that are given, each is compared with each. A file holds pairs: two columns, or lines
-with a tab between them. With --json, one object per pair: {\"a\", \"b\", \"score\"}, from -1 to 1.")]
+with a tab between them. A .tsv is such lines, without a header unless its first line is the names
+a and b, if neither --text-column, --pair-column, --no-header nor --input-format is given. With --json, one object per pair: {\"a\", \"b\", \"score\"}, from -1 to 1.")]
 pub(crate) struct Arguments {
     /// Two texts or more
     #[arg(value_name = "TEXT", required_unless_present = "input")]

@@ -69,7 +69,7 @@ impl Arguments {
         let tagger = Tagger::new(&self.model.load()?)?.grouping(grouping);
         let column =
             Column { flag: "--text-column", given: self.text_column.as_deref(), default: "text" };
-        let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
+        let source = self.input.open_long(arguments(&self.texts, column.default), &[column])?;
         let answers = self.output.open(Tag::FIELDS)?;
         stream::run(&Tag { tagger }, &source, self.input.on_error, answers)
     }

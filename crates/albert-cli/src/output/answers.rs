@@ -1,7 +1,7 @@
 //! Answers as text, JSONL or CSV, on standard output or into a file.
 
 use std::io::{BufWriter, StdoutLock, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -80,12 +80,10 @@ impl Output {
         }
     }
 
-    /// A file of vectors of so many numbers, if the output is to be one.
-    pub(crate) fn vectors(&self, width: usize) -> Result<Option<Vectors>> {
-        let is_one = |path: &&PathBuf| {
-            self.format.is_none() && !self.json && Vectors::has_extension_of(path)
-        };
-        self.output.as_ref().filter(is_one).map(|path| Vectors::create(path, width)).transpose()
+    /// The file that the output is to be, if its name says that it holds vectors.
+    pub(crate) fn of_vectors(&self) -> Option<&Path> {
+        let path = self.output.as_deref().filter(|path| Vectors::has_extension_of(path));
+        path.filter(|_| self.format.is_none() && !self.json)
     }
 
     /// Begins to write answers with these fields.

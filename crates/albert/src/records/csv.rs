@@ -8,13 +8,10 @@ use std::sync::Arc;
 use csv_core::{ReadRecordResult, Reader};
 
 use super::lines::{too_long, utf8};
-use super::table::Row;
-use super::{Place, RECORD_BYTES_MAX};
+use super::table::{Row, too_many};
+use super::{FIELDS_MAX, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_error;
-
-/// Fields of a row at most.
-const FIELDS_MAX: usize = 1 << 16;
 
 /// Room for a row and the ends of its fields at first; it grows by doubling.
 const ROOM: (usize, usize) = (4096, 64);
@@ -24,6 +21,8 @@ pub(super) struct CsvRows {
     parser: Reader,
     path: PathBuf,
     name: Arc<str>,
+    /// Bytes of a row at most.
+    limit: usize,
     /// Line feeds so far.
     line_feeds: u64,
     /// Bytes of text so far.
@@ -35,12 +34,13 @@ pub(super) struct CsvRows {
 }
 
 impl CsvRows {
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path) -> Self {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path, limit: usize) -> Self {
         Self {
             reader,
             parser: Reader::new(),
             path: path.to_owned(),
             name: path.display().to_string().into(),
+            limit,
             line_feeds: 0,
             offset: 0,
             quotes: Quotes::Start,
@@ -56,7 +56,8 @@ impl CsvRows {
         }
         let place = Place::Line(Arc::clone(&self.name), self.line_feeds + 1);
         self.quotes = Quotes::Start;
-        let (mut written, mut ended, mut fits) = (0, 0, true);
+        let (mut written, mut ended) = (0, 0);
+        let (mut is_long, mut is_wide) = (false, false);
         loop {
             let input = self.reader.fill_buf();
             let input = input.map_err(|error| read_error(&self.path, self.offset, error))?;
@@ -75,10 +76,10 @@ impl CsvRows {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => {
-                    fits &= grow(&mut self.fields, &mut written, RECORD_BYTES_MAX);
+                    is_long |= !grow(&mut self.fields, &mut written, self.limit);
                 }
                 ReadRecordResult::OutputEndsFull => {
-                    fits &= grow(&mut self.ends, &mut ended, FIELDS_MAX);
+                    is_wide |= !grow(&mut self.ends, &mut ended, FIELDS_MAX);
                 }
                 ReadRecordResult::Record if at_end && self.quotes == Quotes::Open => {
                     return Err(never_closed(&place));
@@ -87,10 +88,10 @@ impl CsvRows {
                 ReadRecordResult::End => return Ok(None),
             }
         }
-        let row = if fits {
-            self.row(&place, ended)
-        } else {
-            Err(too_long(&place, "is a quote not closed?"))
+        let row = match (is_long, is_wide) {
+            (true, _) => Err(too_long(&place, self.limit, "is a quote not closed?")),
+            (false, true) => Err(too_many(&place)),
+            (false, false) => self.row(&place, ended),
         };
         Ok(Some((place, row)))
     }

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Place, RECORD_BYTES_MAX};
+use super::Place;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_error;
 
@@ -21,15 +21,22 @@ pub(super) struct Lines {
     name: Arc<str>,
     /// What a line should hold, for the message about one that is too long.
     holds: &'static str,
+    /// Bytes of a line at most.
+    limit: usize,
     number: u64,
     /// Bytes of text so far.
     offset: u64,
 }
 
 impl Lines {
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path, holds: &'static str) -> Self {
+    pub(super) fn new(
+        reader: Box<dyn BufRead + Send>,
+        path: &Path,
+        holds: &'static str,
+        limit: usize,
+    ) -> Self {
         let name = path.display().to_string().into();
-        Self { reader, path: path.to_owned(), name, holds, number: 0, offset: 0 }
+        Self { reader, path: path.to_owned(), name, holds, limit, number: 0, offset: 0 }
     }
 
     /// The next line that is not blank.
@@ -45,7 +52,7 @@ impl Lines {
     /// The next line, without its end.
     pub(super) fn next_line(&mut self) -> Result<Option<Line>> {
         // Two bytes more for the line end, so that only what is too long fills the limit.
-        let limit = RECORD_BYTES_MAX as u64 + 2;
+        let limit = self.limit as u64 + 2;
         let mut bytes = Vec::new();
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes);
         let count = read.map_err(|error| read_error(&self.path, self.offset, error))?;
@@ -62,8 +69,8 @@ impl Lines {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mark = if self.number == 1 { BYTE_ORDER_MARK } else { b"" };
         let line = line.strip_prefix(mark).unwrap_or(line);
-        let text = if line.len() > RECORD_BYTES_MAX {
-            Err(too_long(&place, &format!("put one {} on each line", self.holds)))
+        let text = if line.len() > self.limit {
+            Err(too_long(&place, self.limit, &format!("put one {} on each line", self.holds)))
         } else {
             utf8(&place, line)
         };
@@ -87,11 +94,10 @@ impl Lines {
     }
 }
 
-/// A record that is longer than any text for a model.
-pub(super) fn too_long(place: &Place, advice: &str) -> Error {
-    let limit = RECORD_BYTES_MAX >> 20;
-    let message =
-        format!("{place}: longer than {limit} MiB, more than any model reads at once; {advice}");
+/// A record that has more than so many bytes.
+pub(super) fn too_long(place: &Place, limit: usize, advice: &str) -> Error {
+    let limit = limit >> 20;
+    let message = format!("{place}: longer than {limit} MiB, which is too much here; {advice}");
     Error::new(ErrorKind::Format, message)
 }
 

@@ -30,7 +30,7 @@ impl Folder {
 }
 
 fn options(format: Format) -> Options {
-    Options { format, header: true, columns: Vec::new() }
+    Options::new(format)
 }
 
 /// Everything in a file by its extension: the values, or the message without the folder.
@@ -126,6 +126,25 @@ fn a_damaged_file_ends_the_records() {
 }
 
 #[test]
+fn the_limit_of_a_record_is_the_callers() {
+    let folder = Folder::new();
+    let long = "a".repeat(2 * RECORD_BYTES_MAX);
+    for (name, text) in [
+        ("a.txt", format!("{long}\nb\n")),
+        ("a.jsonl", format!("{{\"text\": \"{long}\"}}\n{{\"text\": \"b\"}}\n")),
+        ("a.csv", format!("text\n{long}\nb\n")),
+        ("a.tsv", format!("text\n{long}\nb\n")),
+    ] {
+        let path = folder.file(name, text);
+        let expected = [json!([name, "longer than 1 MiB"]), json!({"text": "b"})];
+        assert_read(read(&path), &expected);
+        let record_bytes_max = 3 * RECORD_BYTES_MAX;
+        let raised = Options { record_bytes_max, ..options(Format::of(&path).unwrap()) };
+        assert_read(read_with(&path, &raised), &[json!({"text": long}), json!({"text": "b"})]);
+    }
+}
+
+#[test]
 fn objects_of_json() {
     let folder = Folder::new();
     let text = "\u{feff}{\"text\": \"a\\nb\", \"n\": 1.50, \"l\": [\"x\"], \"z\": null}\r\n\n\
@@ -186,9 +205,11 @@ fn csv_with_quotes_and_line_ends() {
     let huge = format!("text\n\"{}\"\nb\n", "a\n".repeat(RECORD_BYTES_MAX));
     let expected = [json!(["line 2: longer than 1 MiB", "quote"]), json!({"text": "b"})];
     assert_read(read(&folder.file("huge.csv", huge)), &expected);
-    let wide = format!("text\n{}\nb\n", ",".repeat(100_000));
-    let expected = [json!(["line 2: longer"]), json!({"text": "b"})];
-    assert_read(read(&folder.file("wide.csv", wide)), &expected);
+    for (name, separator) in [("wide.csv", ","), ("wide.tsv", "\t")] {
+        let wide = format!("text\n{}\nb\n", separator.repeat(FIELDS_MAX));
+        let expected = [json!(["line 2: more than 65536 fields"]), json!({"text": "b"})];
+        assert_read(read(&folder.file(name, wide)), &expected);
+    }
 }
 
 #[test]
