@@ -15,7 +15,7 @@ use albert::records::{
     Format, LONG_RECORD_BYTES_MAX, MissingColumn, Options, Place, RECORD_BYTES_MAX, Record,
     Records, Value, Values,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 pub(crate) use lines::{Text, all_lines, lines};
 use queue::Queue;
@@ -79,6 +79,16 @@ pub(crate) struct Column<'a> {
     pub(crate) default: &'static str,
 }
 
+impl<'a> Column<'a> {
+    pub(crate) fn new(
+        flag: &'static str,
+        given: Option<&'a String>,
+        default: &'static str,
+    ) -> Self {
+        Self { flag, given: given.map(String::as_str), default }
+    }
+}
+
 /// Records as they come.
 pub(crate) struct Source {
     queue: Arc<Queue>,
@@ -92,6 +102,27 @@ pub(crate) fn arguments(texts: &[String], column: &str) -> Vec<Record> {
         Record::text_of(Place::Argument(number), column, text.clone())
     };
     texts.iter().zip(1..).map(record).collect()
+}
+
+/// The record of values that were typed together.
+pub(crate) fn typed<const N: usize>(values: [(&str, Value); N]) -> Record {
+    let values = values.map(|(column, value)| (column.to_owned(), value));
+    Record::new(Place::Arguments, Values::from_iter(values))
+}
+
+/// The text of a column, which must not be empty.
+pub(crate) fn text(record: &Record, column: &str) -> Result<String> {
+    let text = record.text(column)?;
+    ensure!(!text.trim().is_empty(), "{}: the text of {column:?} is empty", record.place());
+    Ok(text.into_owned())
+}
+
+/// The texts of a list, none of which must be empty.
+pub(crate) fn texts(record: &Record, column: &str) -> Result<Vec<String>> {
+    let texts = record.texts(column)?;
+    let is_empty = |text: &String| text.trim().is_empty();
+    ensure!(!texts.iter().any(is_empty), "{}: a text of {column:?} is empty", record.place());
+    Ok(texts)
 }
 
 impl Input {

@@ -377,7 +377,7 @@ fn answers() {
     assert_eq!(long.len(), 1);
     fs::File::create(work.path("huge.txt")).unwrap().set_len((64 << 20) + 1).unwrap();
     for (arguments, parts) in [
-        ("--question bota --context \t", &["context is empty"][..]),
+        ("--question bota --context \t", &["\"context\" is empty"][..]),
         ("--question bota --context-file none.txt", &["none.txt", "no such file"]),
         ("--question bota --context lepu --doc-stride 0", &["doc_stride"]),
         ("--question bota --context-file huge.txt", &["huge.txt", "64 MiB", "is this a text?"]),
