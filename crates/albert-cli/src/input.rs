@@ -4,14 +4,18 @@
 mod lines;
 mod queue;
 
+use std::error::Error as _;
 use std::io::{IsTerminal, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albert::Error;
 use albert::files::{called, is_standard_input};
-use albert::records::{Format, Options, Place, Record, Records, Value, Values};
-use anyhow::{Result, bail};
+use albert::records::{
+    Format, LONG_RECORD_BYTES_MAX, MissingColumn, Options, Place, RECORD_BYTES_MAX, Record,
+    Records, Value, Values,
+};
+use anyhow::{Result, bail, ensure};
 
 pub(crate) use lines::{Text, all_lines, lines};
 use queue::Queue;
@@ -36,6 +40,10 @@ pub(crate) struct Input {
     /// What to do about a record that cannot be read or answered
     #[arg(long, value_name = "WHAT", value_enum, default_value = "stop")]
     pub(crate) on_error: OnError,
+
+    /// A command sets this: see [`Input::with_bare_tsv`].
+    #[arg(skip)]
+    bare_tsv: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,6 +79,16 @@ pub(crate) struct Column<'a> {
     pub(crate) default: &'static str,
 }
 
+impl<'a> Column<'a> {
+    pub(crate) fn new(
+        flag: &'static str,
+        given: Option<&'a String>,
+        default: &'static str,
+    ) -> Self {
+        Self { flag, given: given.map(String::as_str), default }
+    }
+}
+
 /// Records as they come.
 pub(crate) struct Source {
     queue: Arc<Queue>,
@@ -86,11 +104,46 @@ pub(crate) fn arguments(texts: &[String], column: &str) -> Vec<Record> {
     texts.iter().zip(1..).map(record).collect()
 }
 
+/// The record of values that were typed together.
+pub(crate) fn typed<const N: usize>(values: [(&str, Value); N]) -> Record {
+    let values = values.map(|(column, value)| (column.to_owned(), value));
+    Record::new(Place::Arguments, Values::from_iter(values))
+}
+
+/// The text of a column, which must not be empty.
+pub(crate) fn text(record: &Record, column: &str) -> Result<String> {
+    let text = record.text(column)?;
+    ensure!(!text.trim().is_empty(), "{}: the text of {column:?} is empty", record.place());
+    Ok(text.into_owned())
+}
+
+/// The texts of a list, none of which must be empty.
+pub(crate) fn texts(record: &Record, column: &str) -> Result<Vec<String>> {
+    let texts = record.texts(column)?;
+    let is_empty = |text: &String| text.trim().is_empty();
+    ensure!(!texts.iter().any(is_empty), "{}: a text of {column:?} is empty", record.place());
+    Ok(texts)
+}
+
 impl Input {
     /// The records of the command: those `typed` if there are any, else those of the file or of
     /// standard input. A plain line is the text of the column, or of all of them with tabs
     /// in between.
     pub(crate) fn open(&self, typed: Vec<Record>, columns: &[Column<'_>]) -> Result<Source> {
+        self.open_up_to(RECORD_BYTES_MAX, typed, columns)
+    }
+
+    /// The same for a command that reads texts in windows, and so of any length.
+    pub(crate) fn open_long(&self, typed: Vec<Record>, columns: &[Column<'_>]) -> Result<Source> {
+        self.open_up_to(LONG_RECORD_BYTES_MAX, typed, columns)
+    }
+
+    fn open_up_to(
+        &self,
+        record_bytes_max: usize,
+        typed: Vec<Record>,
+        columns: &[Column<'_>],
+    ) -> Result<Source> {
         if !typed.is_empty() {
             let columns = columns.iter().map(|column| column.default.to_owned()).collect();
             return Ok(Source { queue: Arc::new(Queue::of(typed)), columns });
@@ -104,22 +157,22 @@ impl Input {
         };
         let format = self.format(&path);
         let names = self.names(&path, format, columns)?;
-        let options = Options { format, header: !self.no_header, columns: names.clone() };
         let queue = Arc::new(Queue::new(&path));
         let filling = Arc::clone(&queue);
-        let columns = names.clone();
-        std::thread::spawn(move || filling.fill(|queue| read(&path, &options, &names, queue)));
-        Ok(Source { queue, columns })
+        let columns_here = names.clone();
+        let options = Options { format, header: !self.no_header, columns: names, record_bytes_max };
+        let flags = columns.iter().map(|column| column.flag).collect();
+        let reading = Reading { path, options, flags, bare_tsv: self.bare_tsv };
+        std::thread::spawn(move || filling.fill(|queue| reading.run(queue)));
+        Ok(Source { queue, columns: columns_here })
     }
 
-    /// The same, but a file called .tsv of which nothing more is said is lines with tabs, without
-    /// a header.
+    /// The same, but a file called .tsv of which nothing more is said is lines with tabs, of which
+    /// the first may be a header: the default names of the columns, and nothing else.
     pub(crate) fn with_bare_tsv(mut self, columns: &[Column<'_>]) -> Self {
         let is_tsv = self.input.as_deref().and_then(Format::of) == Some(Format::Tsv);
         let is_bare = !self.no_header && columns.iter().all(|column| column.given.is_none());
-        if is_tsv && is_bare && self.input_format.is_none() {
-            self.input_format = Some(InputFormat::Lines);
-        }
+        self.bare_tsv = is_tsv && is_bare && self.input_format.is_none();
         self
     }
 
@@ -130,6 +183,7 @@ impl Input {
             Some(InputFormat::Csv) => Format::Csv,
             Some(InputFormat::Tsv) => Format::Tsv,
             Some(InputFormat::Parquet) => Format::Parquet,
+            None if self.bare_tsv => Format::Lines,
             None => Format::of(path).unwrap_or(Format::Lines),
         }
     }
@@ -162,30 +216,70 @@ impl Input {
     }
 }
 
-/// Reads all records into the queue, until there are no more or nobody wants them.
-fn read(path: &Path, options: &Options, names: &[String], queue: &Queue) -> albert::Result<()> {
-    let mut records = Records::open(path, options)?;
-    if !is_standard_input(path) {
-        queue.show(records.progress());
-    }
-    let mut found = false;
-    while let Some(record) = records.next() {
-        let record = match record {
-            Err(error) if records.is_broken() => return Err(error),
-            Ok(record) if options.format == Format::Lines && names.len() > 1 => {
-                split(record, names)
+/// What the thread that reads knows.
+struct Reading {
+    path: PathBuf,
+    options: Options,
+    /// What names each of the columns.
+    flags: Vec<&'static str>,
+    bare_tsv: bool,
+}
+
+impl Reading {
+    /// Reads all records into the queue, until there are no more or nobody wants them.
+    fn run(&self, queue: &Queue) -> albert::Result<()> {
+        let records = Records::open(&self.path, &self.options);
+        let mut records = records.map_err(|error| self.naming_flag(error))?;
+        if !is_standard_input(&self.path) {
+            queue.show(records.progress());
+        }
+        let (mut found, mut may_be_header) = (false, self.bare_tsv);
+        while let Some(record) = records.next() {
+            if record.is_err() && records.is_broken() {
+                return record.map(|_| ());
             }
-            record => record,
-        };
-        found = true;
-        if !queue.push(record.map_or_else(Read::Bad, Read::Record)) {
+            let record = record.and_then(|record| self.with_columns(record));
+            if std::mem::take(&mut may_be_header) && record.as_ref().is_ok_and(is_header) {
+                continue;
+            }
+            found = true;
+            if !queue.push(record.map_or_else(Read::Bad, Read::Record)) {
+                return Ok(());
+            }
+        }
+        if found {
             return Ok(());
         }
+        Err(Error::input(format!("there is no text in {}", called(&self.path).display())))
     }
-    if found {
-        return Ok(());
+
+    /// A record that has all the columns: as it is, or a line taken apart.
+    fn with_columns(&self, record: Record) -> albert::Result<Record> {
+        let names = &self.options.columns;
+        if self.options.format == Format::Lines && names.len() > 1 {
+            return split(record, names);
+        }
+        let missing = names.iter().find_map(|name| record.get(name).err());
+        missing.map_or(Ok(record), |error| Err(self.naming_flag(error)))
     }
-    Err(Error::input(format!("there is no text in {}", called(path).display())))
+
+    /// An error, with the flag that names the column if one is missing.
+    fn naming_flag(&self, error: Error) -> Error {
+        let missing = error.source().and_then(|source| source.downcast_ref::<MissingColumn>());
+        let is_missing = |name: &String| missing.is_some_and(|missing| missing.0 == *name);
+        match self.options.columns.iter().position(is_missing) {
+            Some(at) => {
+                let flag = self.flags[at];
+                Error::new(error.kind(), format!("{error}; name the one to read with {flag}"))
+            }
+            None => error,
+        }
+    }
+}
+
+/// Whether a record holds the names of its columns.
+fn is_header(record: &Record) -> bool {
+    record.values().iter().all(|(name, value)| value.as_str() == Some(name))
 }
 
 /// The columns of a line with tabs between them.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use albert::checkpoint;
 use albert::hub::{Event, Hub, ModelId, StoredModel};
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use indicatif::ProgressBar;
 
 use crate::output::{note, progress_bar};
@@ -57,5 +57,8 @@ pub(crate) fn download(hub: &Hub, id: &ModelId) -> Result<StoredModel> {
         Event::Ends => bar.finish_and_clear(),
     });
     bar.finish_and_clear();
-    Ok(model?)
+    match model {
+        Err(error) if hub.is_offline() => bail!("{error}: `albert download {id}`"),
+        model => Ok(model?),
+    }
 }

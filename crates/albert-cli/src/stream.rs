@@ -176,6 +176,7 @@ impl<J: Job, W: Writer<J>> Stream<'_, J, W> {
         }
         match self.job.compute(items) {
             Ok(answers) => {
+                assert_eq!(answers.len(), items.len(), "a job answers each of its items");
                 items.iter().zip(&answers).try_for_each(|(item, answer)| self.write(item, answer))
             }
             Err(error) if items.len() == 1 => {

@@ -187,7 +187,7 @@ fn texts_that_a_model_cannot_take() {
     assert_names(&work.fail_with(command.arg(&long)), &positions);
     assert_names(&work.fail("order --model model --input empty.txt"), &["no text in empty.txt"]);
     let mut command = work.albert("order --model model bota");
-    assert_names(&work.fail_with(command.arg(" ")), &["second text is empty"]);
+    assert_names(&work.fail_with(command.arg(" ")), &["\"second\" is empty"]);
     for (line, found) in [("bota", "0 tabs"), ("a\tb\tc", "2 tabs")] {
         work.write("pairs.tsv", line);
         let sentence = work.fail("order --model model --input pairs.tsv");

@@ -253,6 +253,18 @@ fn a_plain_directory_is_made_on_request() {
         assert!(&work.read(&format!("plain/{name}")) == bytes, "{name} differs");
         assert!(!work.path(&format!("plain/{name}")).is_symlink());
     }
+    // What is edited in place there is not edited in the cache.
+    for name in MODEL.keys().filter(|name| *name != WEIGHTS) {
+        let mut file =
+            fs::File::options().append(true).open(work.path("plain").join(name)).unwrap();
+        std::io::Write::write_all(&mut file, b" ").unwrap();
+        assert!(snapshot(&work, name) == MODEL[name], "{name} of the cache has changed");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        assert_eq!(fs::metadata(work.path("plain").join(WEIGHTS)).unwrap().nlink(), 2);
+    }
     let asked = server.count();
     let sentence = fails(&mut albert(&work, &server.url, &command));
     assert_names(&sentence, &["plain", "holds something else", "--output"]);
@@ -271,6 +283,35 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     let starts: Vec<_> = server.seen("GET", WEIGHTS).iter().map(|seen| seen.start).collect();
     assert_eq!(starts, [None, Some(half), Some(half + 100)]);
     assert!(snapshot(&work, WEIGHTS) == MODEL[WEIGHTS]);
+}
+
+#[test]
+fn what_passes_is_asked_again() {
+    let work = Work::empty();
+    let hub = Hub::new();
+    let asked = Mutex::new(BTreeMap::<(String, String), usize>::new());
+    let server = Server::start(move |request| {
+        let key = (request.method.clone(), request.path.clone());
+        let times = *asked.lock().unwrap().entry(key).and_modify(|n| *n += 1).or_insert(1);
+        let is_list = request.path.starts_with("/api/");
+        match times {
+            1 if is_list || request.method == "HEAD" => Answer { status: 503, ..Answer::default() },
+            2 if is_list => Answer { ends_after: Some(9), ..hub.answer(request) },
+            _ => hub.answer(request),
+        }
+    });
+    succeed(&mut albert(&work, &server.url, &format!("download {ID}")));
+    assert!(snapshot(&work, WEIGHTS) == MODEL[WEIGHTS]);
+    assert_eq!(server.seen("GET", "/main").len(), 3);
+    assert_eq!(server.seen("HEAD", WEIGHTS).len(), 2);
+    // What does not pass is said, and what never will is not asked again.
+    let server = Server::start(|_| Answer { status: 500, ..Answer::default() });
+    let sentence = fails(&mut albert(&work, &server.url, "download owner/other"));
+    assert_names(&sentence, &["answers 500 for owner/other", "try again later"]);
+    assert_eq!(server.count(), 4);
+    let server = Hub::new().start();
+    fails(&mut albert(&work, &server.url, "download owner/other"));
+    assert_eq!(server.count(), 1);
 }
 
 #[test]
@@ -341,7 +382,8 @@ fn what_is_not_there_is_named() {
     }
     let mut offline = albert(&work, &server.url, "download owner/tiny@v1");
     let sentence = fails(offline.env("HF_HUB_OFFLINE", "1"));
-    assert_names(&sentence, &["owner/tiny@v1 is not in the cache", "HF_HUB_OFFLINE", "download"]);
+    let parts = ["owner/tiny@v1 is not in the cache", "HF_HUB_OFFLINE", "`albert download owner"];
+    assert_names(&sentence, &parts);
     assert!(before == work.snapshot(""), "a failure leaves nothing");
 }
 

@@ -107,6 +107,28 @@ fn answers_in_every_format() {
 }
 
 #[test]
+fn the_extension_says_the_format_or_is_refused() {
+    let work = work();
+    work.write("a.txt", "[MASK] bota\n");
+    let fill = format!("{FILL} --input a.txt");
+    for (name, format) in
+        [("b.CSV", "csv"), ("b.NdJson", "jsonl"), ("b.TXT", "text"), ("plain", "text")]
+    {
+        let expected = work.succeed(&format!("{fill} --format {format}"));
+        work.succeed(&format!("{fill} --output {name}"));
+        assert_eq!(work.read_text(name), expected, "{name}");
+    }
+    for name in ["b.parquet", "b.npy", "b.json", "b.tsv", "b.csv.gz", "b.JSO"] {
+        let sentence = work.fail(&format!("{fill} --output {name}"));
+        assert_names(&sentence, &[name, ".jsonl, .csv or .txt", "--format", "embed"]);
+        work.succeed(&format!("{fill} --output {name} --format csv"));
+        assert!(work.read_text(name).starts_with("text,masks\n"), "{name}");
+    }
+    work.succeed("embed --model model --output b.NPY bota");
+    assert!(work.read("b.NPY").starts_with(b"\x93NUMPY"));
+}
+
+#[test]
 fn pairs_come_from_lines_or_columns() {
     let work = work();
     let order = "order --model model --json";
@@ -126,6 +148,17 @@ fn pairs_come_from_lines_or_columns() {
     ] {
         assert_eq!(work.succeed(&format!("{order} --input {input}")), expected, "{input}");
     }
+    // A first line that is the names of the columns, and no other, is a header.
+    let default = "first\tsecond\n";
+    work.write("header.tsv", format!("{default}bota lepu\tlepu\nkalu\tbota\n"));
+    work.write("bare.tsv", format!("second\tfirst\n{default}"));
+    work.write("only.tsv", default);
+    assert_eq!(work.succeed(&format!("{order} --input header.tsv")), expected);
+    for (input, lines) in [("bare.tsv", 2), ("header.tsv --input-format lines", 3)] {
+        let found = work.succeed(&format!("{order} --input {input}"));
+        assert_eq!(json_lines(&found).len(), lines, "{input}");
+    }
+    assert_names(&work.fail(&format!("{order} --input only.tsv")), &["no text in only.tsv"]);
     let swapped = "--no-header --text-column 2 --pair-column 1";
     let lines = json_lines(&work.succeed(&format!("{order} --input pairs.tsv {swapped}")));
     assert_eq!((&lines[1]["first"], &lines[1]["second"]), (&json!("bota"), &json!("kalu")));
@@ -162,16 +195,30 @@ fn a_broken_record_stops_or_is_skipped() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_is_no_single_record() {
+    let work = work();
+    let rows = "[MASK] bota\n".repeat(9);
+    work.write("a.csv", format!("text\n{rows}\"[MASK] bota\n{rows}"));
+    let skip = format!("{FILL} --input a.csv --on-error skip --output out.csv");
+    let sentence = work.fail(&skip);
+    assert_names(&sentence, &["a.csv, line 11: a quote", "never closed"]);
+}
+
+#[test]
 fn what_cannot_be_answered_at_all() {
     let work = work();
     work.write("a.txt", "bota\nlepu\n");
     work.write("a.csv", "review,label\n[MASK],1\n");
+    work.write("a.jsonl", "{\"words\": \"[MASK]\"}\n");
     work.write("bare.csv", "review,label\n");
     work.write("empty.csv", "");
     work.write("a.parquet", "no table");
     work.write("old.csv", "precious");
     for (flags, parts) in [
-        ("--input a.csv", &["a.csv", "no column \"text\"", "review, label"][..]),
+        ("--input a.csv", &["a.csv", "no column \"text\"", "review, label", "--text-column"][..]),
+        ("--input a.csv --text-column b", &["no column \"b\"", "--text-column"]),
+        ("--input a.jsonl", &["a.jsonl, line 1", "\"text\"", "are: words", "with --text-column"]),
+        ("--input a.csv --no-header --text-column 3", &["line 1", "are: 1, 2", "--text-column"]),
         ("--input a.csv --no-header --text-column review", &["--text-column review", "by number"]),
         ("--input a.txt --text-column review", &["a.txt", "read as lines", "--text-column"]),
         ("--input a.txt --no-header", &["a.txt", "--no-header"]),

@@ -157,7 +157,10 @@ fn options() {
     let command = "choose --model choice --precision f32";
     let typed = "--context bota --question lepu gifa tomu fuba --json";
     let answer = &json_lines(&work.succeed(&format!("{command} {typed}")))[0];
-    assert_eq!(keys(answer), ["choice", "index", "scores"]);
+    assert_eq!(keys(answer), ["question", "choice", "index", "scores"]);
+    assert_eq!(answer["question"], "lepu");
+    let csv = work.succeed(&format!("{command} {}", typed.replace("--json", "--format csv")));
+    assert!(csv.starts_with("question,choice,index,scores\nlepu,"), "{csv}");
     let scores: Vec<f64> = answer["scores"].as_array().unwrap().iter().map(number).collect();
     assert!(scores.len() == 3 && (scores.iter().sum::<f64>() - 1.0).abs() < 1e-6);
     let index = answer["index"].as_u64().unwrap() as usize;
@@ -212,6 +215,15 @@ fn vectors() {
     assert!(header.contains("'shape': (2, 32)"), "{header}");
     let first = f32::from_le_bytes(npy[128..132].try_into().unwrap());
     assert!((f64::from(first) - scaled[0][0]).abs() < 1e-6);
+    // Nothing there would say which row is missing.
+    let skip = "embed --model model bota --on-error skip --output";
+    assert_names(&work.fail(&format!("{skip} b.npy")), &["b.npy", "--on-error skip", ".parquet"]);
+    work.succeed(&format!("{skip} b.jsonl"));
+    // A pair has columns of its own, and what was written can be read again.
+    work.succeed("embed --model model bota --pair lepu --output pair.parquet");
+    let again = "similarity --model model --json --input pair.parquet --text-column text";
+    let again = json_lines(&work.succeed(&format!("{again} --pair-column pair")));
+    assert_eq!((again[0]["a"].as_str(), again[0]["b"].as_str()), (Some("bota"), Some("lepu")));
     // Two vectors and the cosine between them.
     let command = "similarity --model model --precision f32 --json";
     let answers = json_lines(&work.succeed(&format!("{command} bota lepu bota")));
@@ -313,6 +325,12 @@ fn entities() {
         }
     }
     assert!(found > 20, "{found} entities");
+    // Of any length: most of this is space, so that it takes no time.
+    let long = format!("bota{}lepu", " ".repeat(3 << 20));
+    work.write("a.txt", &long);
+    let answers = json_lines(&work.succeed(&format!("{command} --input a.txt")));
+    assert_eq!(answers[0]["text"], long);
+    assert_names(&work.fail("fill-mask --model tagger --input a.txt"), &["a.txt, line 1", "1 MiB"]);
 }
 
 #[test]
@@ -358,10 +376,16 @@ fn answers() {
         assert_eq!(none["score"], none["no_answer_score"]);
         assert_eq!(none["candidates"], answers[0]["candidates"]);
     }
+    let record = json!({"question": "bota", "context": format!("lepu{}gifa", " ".repeat(3 << 20))});
+    work.write("long.jsonl", record.to_string());
+    let long = json_lines(&work.succeed("answer --model plain --json --input long.jsonl"));
+    assert_eq!(long.len(), 1);
+    fs::File::create(work.path("huge.txt")).unwrap().set_len((64 << 20) + 1).unwrap();
     for (arguments, parts) in [
-        ("--question bota --context \t", &["context is empty"][..]),
+        ("--question bota --context \t", &["\"context\" is empty"][..]),
         ("--question bota --context-file none.txt", &["none.txt", "no such file"]),
         ("--question bota --context lepu --doc-stride 0", &["doc_stride"]),
+        ("--question bota --context-file huge.txt", &["huge.txt", "64 MiB", "is this a text?"]),
     ] {
         let mut command = work.albert("answer --model plain");
         assert_names(&work.fail_with(command.args(arguments.split(' '))), parts);

@@ -4,13 +4,13 @@ mod directory;
 mod text;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use albert_kernels::ReadOnlyMap;
 
 pub use directory::{create_directory, refuse_taken, remove_leftover};
-pub(crate) use text::read_error;
+pub(crate) use text::{LineReader, read_error};
 pub use text::{called, is_standard_input, open_text, read_lines};
 
 use crate::error::{Error, Result};
@@ -86,7 +86,26 @@ pub fn sync_parent(path: &Path) -> std::io::Result<()> {
 /// # Errors
 /// A missing file, or one that is not UTF-8 (with the byte offset of the first bad byte).
 pub fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|error| Error::io("reading", path, error))?;
+    text_of(path, fs::read(path))
+}
+
+/// The same of a file that may have been named by mistake: at most so many bytes.
+///
+/// # Errors
+/// As those of [`read_text`], or a longer file.
+pub fn read_text_up_to(path: &Path, bytes_max: usize) -> Result<String> {
+    let mut bytes = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
+    if bytes.len() > bytes_max {
+        let limit = bytes_max >> 20;
+        return Err(Error::format(path, format!("longer than {limit} MiB: is this a text?")));
+    }
+    text_of(path, read.map(|_| bytes))
+}
+
+fn text_of(path: &Path, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
+    let bytes = bytes.map_err(|error| Error::io("reading", path, error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Error::format(path, format!("not UTF-8 text: the byte at offset {at} is not valid"))

@@ -115,6 +115,11 @@ fn is_file_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 200 && !name.starts_with('.') && name.chars().all(allowed)
 }
 
+/// Whether a file holds numbers of a model, by its name.
+fn is_weights(name: &str) -> bool {
+    name.ends_with(".safetensors") || name.ends_with(".bin")
+}
+
 /// Whether a revision is the name of a commit, which never changes.
 fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -161,8 +166,9 @@ impl StoredModel {
         self.files.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Makes a plain directory of the files: by a second name for each where the file system can,
-    /// else by copying.
+    /// Makes a plain directory of the files. Weights get a second name where the file system can,
+    /// as nobody edits them in place; the others are copied, so that whoever does edit one leaves
+    /// the cache as it is.
     ///
     /// # Errors
     /// A directory that is taken, or a failed file operation; nothing is left behind.
@@ -171,12 +177,11 @@ impl StoredModel {
         files::create_directory(directory, is_ours, |partial| {
             for (name, _) in &self.files {
                 let (from, to) = (self.directory.join(name), partial.join(name));
-                from.canonicalize()
-                    .and_then(|blob| {
-                        std::fs::hard_link(&blob, &to)
-                            .or_else(|_| std::fs::copy(&blob, &to).map(|_| ()))
-                    })
-                    .map_err(|error| Error::io("copying", &from, error))?;
+                let copied = from.canonicalize().and_then(|blob| {
+                    let is_linked = is_weights(name) && std::fs::hard_link(&blob, &to).is_ok();
+                    if is_linked { Ok(()) } else { std::fs::copy(&blob, &to).map(|_| ()) }
+                });
+                copied.map_err(|error| Error::io("copying", &from, error))?;
             }
             Ok(())
         })
@@ -284,8 +289,8 @@ impl Hub {
 
     fn not_in_cache(&self, id: &ModelId) -> Error {
         Error::input(format!(
-            "{id} is not in the cache {}, and HF_HUB_OFFLINE forbids the network; run `albert \
-             download {id}` without it",
+            "{id} is not in the cache {}, and HF_HUB_OFFLINE forbids the network; download it \
+             without that variable",
             self.cache.display()
         ))
     }

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use albert::files::read_text;
-use albert::predict::{Answer, AnswerOptions, Answers};
-use albert::records::{Place, Record, Values};
+use albert::files::read_text_up_to;
+use albert::records::{LONG_RECORD_BYTES_MAX, Record};
 use albert::tokenizer::CharacterOffsets;
-use albert::{QuestionAnswerer, TooLong};
-use anyhow::{Result, ensure};
+use albert::{Answer, AnswerOptions, Answers, QuestionAnswerer};
+use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::texts::Truncate;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input};
+use crate::input::{Column, Input, text, typed};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -26,7 +26,8 @@ The records of a file have the columns question and context. With --json, one ob
 whose keys are the columns of CSV; start and end count characters of the context from 0:
   {\"question\", \"answer\", \"score\", \"start\", \"end\", \"no_answer_score\", \"candidates\"}
 where candidates is a list of {\"answer\", \"score\", \"start\", \"end\"}, the best first. With --no-answer,
-the answer is empty, and start and end are null, where none is likelier.")]
+the answer is empty, and start and end are null, where none is likelier. With --truncate, it is a
+question of more than --max-question-length that is cut.")]
 pub(crate) struct Arguments {
     /// The question
     #[arg(long, value_name = "TEXT", required_unless_present = "input")]
@@ -93,20 +94,19 @@ struct How {
     max_sequence_length: Option<usize>,
 
     /// Tokens from one window of a longer context to the next
-    #[arg(long, value_name = "TOKENS", default_value_t = 128)]
+    #[arg(long, value_name = "TOKENS", default_value_t = AnswerOptions::default().doc_stride)]
     doc_stride: usize,
 
     /// Tokens of the longest answer
-    #[arg(long, value_name = "TOKENS", default_value_t = 30)]
+    #[arg(long, value_name = "TOKENS", default_value_t = AnswerOptions::default().max_answer_length)]
     max_answer_length: usize,
 
     /// Tokens of the longest question
-    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    #[arg(long, value_name = "TOKENS", default_value_t = AnswerOptions::default().max_question_length)]
     max_question_length: usize,
 
-    /// Cut off the end of a longer question, instead of refusing it
-    #[arg(long)]
-    truncate: bool,
+    #[command(flatten)]
+    truncate: Truncate,
 }
 
 impl How {
@@ -115,7 +115,7 @@ impl How {
             max_sequence_length: self.max_sequence_length,
             doc_stride: self.doc_stride,
             max_question_length: self.max_question_length,
-            too_long: if self.truncate { TooLong::Truncate } else { TooLong::Refuse },
+            too_long: self.truncate.too_long(),
             max_answer_length: self.max_answer_length,
             n_best: self.n_best.into(),
             no_answer: self.no_answer.then_some(self.null_score_diff_threshold),
@@ -128,27 +128,23 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let answerer = QuestionAnswerer::new(&self.model.load()?)?.options(self.how.options())?;
         let columns = [
-            ("--question-column", &self.question_column, "question"),
-            ("--context-column", &self.context_column, "context"),
+            Column::new("--question-column", self.question_column.as_ref(), "question"),
+            Column::new("--context-column", self.context_column.as_ref(), "context"),
         ];
-        let columns =
-            columns.map(|(flag, given, default)| Column { flag, given: given.as_deref(), default });
-        let source = self.input.open(self.typed()?, &columns)?;
+        let source = self.input.open_long(self.asked()?, &columns)?;
         let answers = self.output.open(Ask::FIELDS)?;
         stream::run(&Ask { answerer }, &source, self.input.on_error, answers)
     }
 
-    /// The question that was typed, if one was.
-    fn typed(&self) -> Result<Vec<Record>> {
+    /// The question that was typed, if one was, with its context.
+    fn asked(&self) -> Result<Vec<Record>> {
         let Some(question) = &self.question else { return Ok(Vec::new()) };
         let context = match (&self.context, &self.context_file) {
             (Some(context), _) => context.clone(),
-            (None, Some(path)) => read_text(path)?,
+            (None, Some(path)) => read_text_up_to(path, LONG_RECORD_BYTES_MAX)?,
             (None, None) => unreachable!("clap requires one of them beside a question"),
         };
-        let values = [("question", json!(question)), ("context", json!(context))];
-        let values = values.map(|(name, text)| (name.to_owned(), text));
-        Ok(vec![Record::new(Place::Arguments, Values::from_iter(values))])
+        Ok(vec![typed([("question", json!(question)), ("context", json!(context))])])
     }
 }
 
@@ -166,12 +162,7 @@ impl Job for Ask {
     type Answer = Answers;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Item> {
-        let text = |column: &String| {
-            let text = record.text(column)?;
-            ensure!(!text.trim().is_empty(), "{}: the {column} is empty", record.place());
-            Ok(text.into_owned())
-        };
-        Ok(Item { question: text(&columns[0])?, context: text(&columns[1])? })
+        Ok(Item { question: text(record, &columns[0])?, context: text(record, &columns[1])? })
     }
 
     fn tokens(&self, item: &Item) -> usize {

@@ -1,13 +1,14 @@
 //! `albert choose`
 
+use albert::Chooser;
 use albert::predict::{Choice, Question};
-use albert::records::{Place, Record, Values};
-use albert::{Chooser, TooLong};
-use anyhow::{Result, ensure};
+use albert::records::Record;
+use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::texts::Truncate;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input};
+use crate::input::{Column, Input, texts, typed};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -20,10 +21,11 @@ use crate::stream::{self, Job, about_tokens};
 
 A _ in the question is where the option stands; without one, the option follows the question. The
 records of a file have the columns context, question and options, a list; in CSV and TSV it is
-written as JSON: [\"A cat.\", \"A dog.\"].
+written as JSON: [\"A cat.\", \"A dog.\"]. With --truncate, it is the context that is cut.
 
-With --json, one object per question: {\"choice\", \"index\", \"scores\"}, the scores in the order of the
-options, adding up to 1.")]
+With --json, one object per question, whose keys are the columns of CSV:
+  {\"question\", \"choice\", \"index\", \"scores\"}
+where index counts the options from 0, and the scores are in their order and add up to 1.")]
 pub(crate) struct Arguments {
     /// The options
     #[arg(value_name = "OPTION", required_unless_present = "input", requires = "context")]
@@ -52,9 +54,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with = "texts")]
     options_column: Option<String>,
 
-    /// Cut off the end of a context that is too long for the model, instead of refusing it
-    #[arg(long)]
-    truncate: bool,
+    #[command(flatten)]
+    truncate: Truncate,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -65,29 +66,20 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let column = |flag, given: &'static str| (flag, given);
-        let given = [&self.context_column, &self.question_column, &self.options_column]
-            .map(Option::as_deref);
-        let names = [
-            column("--context-column", "context"),
-            column("--question-column", "question"),
-            column("--options-column", "options"),
+        let columns = [
+            Column::new("--context-column", self.context_column.as_ref(), "context"),
+            Column::new("--question-column", self.question_column.as_ref(), "question"),
+            Column::new("--options-column", self.options_column.as_ref(), "options"),
         ];
-        let columns: Vec<Column<'_>> = names
-            .into_iter()
-            .zip(given)
-            .map(|((flag, default), given)| Column { flag, given, default })
-            .collect();
-        let too_long = if self.truncate { TooLong::Truncate } else { TooLong::Refuse };
-        let chooser = Chooser::new(&self.model.load()?)?.too_long(too_long);
-        let typed = self.context.as_ref().map(|context| {
-            let values = json!({
-                "context": context, "question": self.question, "options": self.texts
-            });
-            let values: Values = serde_json::from_value(values).expect("it is an object");
-            Record::new(Place::Arguments, values)
+        let chooser = Chooser::new(&self.model.load()?)?.too_long(self.truncate.too_long());
+        let record = self.context.as_ref().map(|context| {
+            typed([
+                ("context", json!(context)),
+                ("question", json!(self.question)),
+                ("options", json!(self.texts)),
+            ])
         });
-        let source = self.input.open(typed.into_iter().collect(), &columns)?;
+        let source = self.input.open(record.into_iter().collect(), &columns)?;
         let answers = self.output.open(Choose::FIELDS)?;
         stream::run(&Choose { chooser }, &source, self.input.on_error, answers)
     }
@@ -114,11 +106,12 @@ impl Job for Choose {
     type Answer = Choice;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Item> {
-        let options = record.texts(&columns[2])?;
-        let is_empty = |option: &String| option.trim().is_empty();
-        ensure!(!options.iter().any(is_empty), "{}: an option is empty", record.place());
-        let text = |column: &String| Ok::<_, anyhow::Error>(record.text(column)?.into_owned());
-        Ok(Item { context: text(&columns[0])?, question: text(&columns[1])?, options })
+        // There may be no question: then the option follows the context.
+        Ok(Item {
+            context: record.text(&columns[0])?.into_owned(),
+            question: record.text(&columns[1])?.into_owned(),
+            options: texts(record, &columns[2])?,
+        })
     }
 
     fn tokens(&self, item: &Item) -> usize {
@@ -133,7 +126,7 @@ impl Job for Choose {
 }
 
 impl Show<Item, Choice> for Choose {
-    const FIELDS: &'static [&'static str] = &["choice", "index", "scores"];
+    const FIELDS: &'static [&'static str] = &["question", "choice", "index", "scores"];
 
     fn text(&self, item: &Item, choice: &Choice) -> String {
         let mut table = format!("{}\n", item.question);
@@ -146,7 +139,10 @@ impl Show<Item, Choice> for Choose {
 
     fn json(&self, item: &Item, choice: &Choice) -> Value {
         json!({
-            "choice": item.options[choice.index], "index": choice.index, "scores": choice.scores
+            "question": item.question,
+            "choice": item.options[choice.index],
+            "index": choice.index,
+            "scores": choice.scores,
         })
     }
 }

@@ -36,8 +36,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "ID[@REVISION]")]
     id: String,
 
-    /// Put the files into a directory of their own, which must not exist or be empty; where it can,
-    /// it shares their bytes with the cache
+    /// Put the files into a directory of their own, which must not exist or be empty; where they
+    /// can, weights share their bytes with the cache, and all others are copies
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 

@@ -1,14 +1,16 @@
 //! `albert embed`
 
+use std::iter;
+
 use albert::model::Pooling;
 use albert::records::Record;
 use albert::{Embedder, Input as Text};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::texts::{Item, Texts};
 use crate::engine::ModelFlags;
-use crate::input::Input;
+use crate::input::{Input, OnError};
 use crate::output::{Output, Show, Vectors};
 use crate::stream::{self, Job, Writer};
 
@@ -19,8 +21,8 @@ use crate::stream::{self, Job, Writer};
   albert embed --model model --input questions.txt --output questions.npy
   albert embed --model model --input reviews.csv --text-column review --output reviews.parquet
 
-An .npy holds a matrix of 32-bit floats with a row for each text; a .parquet the columns text and
-embedding. With --json, one object per text: {\"text\", \"embedding\"}.")]
+An .npy holds a matrix of 32-bit floats with a row for each text; a .parquet the columns text, pair
+if there are second texts, and embedding. With --json, one object per text: {\"text\", \"embedding\"}.")]
 pub(crate) struct Arguments {
     /// The texts
     #[arg(value_name = "TEXT")]
@@ -78,14 +80,23 @@ impl EmbeddingFlags {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(path) = self.output.of_vectors().filter(|path| Vectors::are_bare_in(path)) {
+            ensure!(
+                self.input.on_error == OnError::Stop,
+                "{}: with --on-error skip, nothing in an .npy would say which rows are missing; write \
+                 .parquet or .jsonl, which have the texts too",
+                path.display()
+            );
+        }
         let embedder = self.embedding.embedder(&self.model.load()?);
         let job = Embed { embedder: embedder.too_long(self.columns.too_long()) };
         let source = self.columns.open(&self.input, &self.texts)?;
         let on_error = self.input.on_error;
-        match self.output.vectors(job.embedder.width())? {
-            Some(vectors) => stream::run(&job, &source, on_error, vectors),
-            None => stream::run(&job, &source, on_error, self.output.open(Embed::FIELDS)?),
-        }
+        let Some(path) = self.output.of_vectors() else {
+            return stream::run(&job, &source, on_error, self.output.open(Embed::FIELDS)?);
+        };
+        let vectors = Vectors::create(path, job.embedder.width(), self.columns.has_pairs())?;
+        stream::run(&job, &source, on_error, vectors)
     }
 }
 
@@ -134,7 +145,9 @@ impl Show<Item, Vec<f32>> for Embed {
 
 impl Writer<Embed> for Vectors {
     fn write(&mut self, _: &Embed, item: &Item, embedding: &Vec<f32>) -> Result<()> {
-        self.push(&item.shown(), embedding)
+        let texts: Vec<&str> =
+            iter::once(&item.text).chain(&item.pair).map(String::as_str).collect();
+        self.push(&texts, embedding)
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -6,8 +6,9 @@ use albert::records::Record;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::texts::TextColumn;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input, arguments};
+use crate::input::{Input, arguments};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -31,9 +32,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     input: Input,
 
-    /// The column that holds the text [default: text]
-    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
-    text_column: Option<String>,
+    #[command(flatten)]
+    text_column: TextColumn,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -60,8 +60,7 @@ impl Arguments {
         if !self.candidates.is_empty() {
             filler = filler.among(&self.candidates)?;
         }
-        let column =
-            Column { flag: "--text-column", given: self.text_column.as_deref(), default: "text" };
+        let column = self.text_column.column();
         let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
         let job = FillMask { filler, top_k: self.top_k as usize };
         let answers = self.output.open(FillMask::FIELDS)?;

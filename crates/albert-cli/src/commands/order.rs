@@ -1,12 +1,13 @@
 //! `albert order`
 
-use albert::records::{Place, Record, Values};
-use albert::{OrderScores, Ordered, SentenceOrder, TooLong};
-use anyhow::{Result, ensure};
+use albert::records::Record;
+use albert::{OrderScores, Ordered, SentenceOrder};
+use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::texts::Truncate;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input};
+use crate::input::{Column, Input, text, texts, typed};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -18,8 +19,9 @@ use crate::stream::{self, Job, about_tokens};
   albert order --model run/model --input pairs.tsv --json
   albert order --model run/model --input stories.jsonl --texts-column sentences
 
-Lines hold two texts with a tab between them; so does a .tsv, unless --text-column, --pair-column,
---no-header or --input-format says that it has columns. With --json, one object per pair, with two
+Lines hold two texts with a tab between them. A .tsv is such lines, without a header unless its
+first line is the names first and second, if neither --text-column, --pair-column, --no-header nor
+--input-format is given. With --json, one object per pair, with two
 probabilities: {\"first\", \"second\", \"in_order\", \"swapped\"}; its keys are the columns of CSV.
 
 Three texts or more, or the lists of --texts-column, are put in order: {\"texts\", \"order\", \"score\"}
@@ -45,9 +47,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["texts", "text_column", "pair_column"])]
     texts_column: Option<String>,
 
-    /// Cut off the end of what is too long for the model, instead of refusing it
-    #[arg(long)]
-    truncate: bool,
+    #[command(flatten)]
+    truncate: Truncate,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -58,32 +59,27 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let too_long = if self.truncate { TooLong::Truncate } else { TooLong::Refuse };
-        let order = SentenceOrder::new(&self.model.load()?)?.too_long(too_long);
+        let order = SentenceOrder::new(&self.model.load()?)?.too_long(self.truncate.too_long());
         if self.texts.len() > 2 || self.texts_column.is_some() {
-            let column = self.texts_column.as_deref();
-            let columns = [Column { flag: "--texts-column", given: column, default: "texts" }];
-            let source = self.input.open(typed_list(&self.texts), &columns)?;
+            let columns = [Column::new("--texts-column", self.texts_column.as_ref(), "texts")];
+            let list = (!self.texts.is_empty()).then(|| typed([("texts", json!(self.texts))]));
+            let source = self.input.open(list.into_iter().collect(), &columns)?;
             let answers = self.output.open(Several::FIELDS)?;
             return stream::run(&Several { order }, &source, self.input.on_error, answers);
         }
         let columns = [
-            Column { flag: "--text-column", given: self.text_column.as_deref(), default: "first" },
-            Column { flag: "--pair-column", given: self.pair_column.as_deref(), default: "second" },
+            Column::new("--text-column", self.text_column.as_ref(), "first"),
+            Column::new("--pair-column", self.pair_column.as_ref(), "second"),
         ];
         let input = self.input.with_bare_tsv(&columns);
-        let source = input.open(typed(&self.texts), &columns)?;
+        let pair = match self.texts.as_slice() {
+            [first, second] => vec![typed([("first", json!(first)), ("second", json!(second))])],
+            _ => Vec::new(),
+        };
+        let source = input.open(pair, &columns)?;
         let answers = self.output.open(Order::FIELDS)?;
         stream::run(&Order { order }, &source, input.on_error, answers)
     }
-}
-
-/// The pair that was typed, if one was.
-fn typed(texts: &[String]) -> Vec<Record> {
-    let [first, second] = texts else { return Vec::new() };
-    let values = [("first", first), ("second", second)];
-    let values = values.map(|(name, text)| (name.to_owned(), Value::from(text.as_str())));
-    vec![Record::new(Place::Arguments, Values::from_iter(values))]
 }
 
 struct Order {
@@ -100,12 +96,7 @@ impl Job for Order {
     type Answer = OrderScores;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Pair> {
-        let text = |column: usize, which: &str| {
-            let text = record.text(&columns[column])?;
-            ensure!(!text.trim().is_empty(), "{}: the {which} text is empty", record.place());
-            Ok(text.into_owned())
-        };
-        Ok(Pair { first: text(0, "first")?, second: text(1, "second")? })
+        Ok(Pair { first: text(record, &columns[0])?, second: text(record, &columns[1])? })
     }
 
     fn tokens(&self, pair: &Pair) -> usize {
@@ -135,14 +126,6 @@ impl Show<Pair, OrderScores> for Order {
     }
 }
 
-/// The list that was typed, if one was.
-fn typed_list(texts: &[String]) -> Vec<Record> {
-    if texts.is_empty() {
-        return Vec::new();
-    }
-    vec![Record::new(Place::Arguments, Values::from_iter([("texts".to_owned(), json!(texts))]))]
-}
-
 /// Lists of texts to be put in order.
 struct Several {
     order: SentenceOrder,
@@ -153,10 +136,7 @@ impl Job for Several {
     type Answer = Ordered;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Vec<String>> {
-        let texts = record.texts(&columns[0])?;
-        let is_empty = |text: &String| text.trim().is_empty();
-        ensure!(!texts.iter().any(is_empty), "{}: a text is empty", record.place());
-        Ok(texts)
+        texts(record, &columns[0])
     }
 
     fn tokens(&self, texts: &Vec<String>) -> usize {

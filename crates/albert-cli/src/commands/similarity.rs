@@ -1,14 +1,15 @@
 //! `albert similarity`
 
+use albert::Embedder;
 use albert::predict::cosine_similarity;
-use albert::records::{Place, Record, Values};
-use albert::{Embedder, TooLong};
+use albert::records::Record;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::embed::EmbeddingFlags;
+use super::texts::Truncate;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input};
+use crate::input::{Column, Input, text, typed};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -19,7 +20,8 @@ use crate::stream::{self, Job, about_tokens};
   albert similarity --model model --input pairs.tsv --output scores.csv
 
 Of the texts that are given, each is compared with each. A file holds pairs: two columns, or lines
-with a tab between them. With --json, one object per pair: {\"a\", \"b\", \"score\"}, from -1 to 1.")]
+with a tab between them. A .tsv is such lines, without a header unless its first line is the names
+a and b, if neither --text-column, --pair-column, --no-header nor --input-format is given. With --json, one object per pair: {\"a\", \"b\", \"score\"}, from -1 to 1.")]
 pub(crate) struct Arguments {
     /// Two texts or more
     #[arg(value_name = "TEXT", required_unless_present = "input")]
@@ -36,9 +38,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with = "texts")]
     pair_column: Option<String>,
 
-    /// Cut off the end of what is too long for the model, instead of refusing it
-    #[arg(long)]
-    truncate: bool,
+    #[command(flatten)]
+    truncate: Truncate,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -53,12 +54,12 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let columns = [
-            Column { flag: "--text-column", given: self.text_column.as_deref(), default: "a" },
-            Column { flag: "--pair-column", given: self.pair_column.as_deref(), default: "b" },
+            Column::new("--text-column", self.text_column.as_ref(), "a"),
+            Column::new("--pair-column", self.pair_column.as_ref(), "b"),
         ];
         ensure!(self.texts.len() != 1, "one text cannot be compared: give two or more");
-        let too_long = if self.truncate { TooLong::Truncate } else { TooLong::Refuse };
-        let embedder = self.embedding.embedder(&self.model.load()?).too_long(too_long);
+        let embedder = self.embedding.embedder(&self.model.load()?);
+        let embedder = embedder.too_long(self.truncate.too_long());
         let input = self.input.with_bare_tsv(&columns);
         let source = input.open(pairs(&self.texts), &columns)?;
         let answers = self.output.open(Similarity::FIELDS)?;
@@ -68,10 +69,7 @@ impl Arguments {
 
 /// Each text with each of those after it.
 fn pairs(texts: &[String]) -> Vec<Record> {
-    let pair = |(a, b): (&String, &String)| {
-        let values = [("a", a), ("b", b)].map(|(name, text)| (name.to_owned(), json!(text)));
-        Record::new(Place::Arguments, Values::from_iter(values))
-    };
+    let pair = |(a, b): (&String, &String)| typed([("a", json!(a)), ("b", json!(b))]);
     let with_later = |(at, a)| texts[at + 1..].iter().map(move |b| (a, b));
     texts.iter().enumerate().flat_map(with_later).map(pair).collect()
 }
@@ -85,12 +83,7 @@ impl Job for Similarity {
     type Answer = f32;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<[String; 2]> {
-        let text = |column: &String| {
-            let text = record.text(column)?;
-            ensure!(!text.trim().is_empty(), "{}: the text of {column:?} is empty", record.place());
-            Ok(text.into_owned())
-        };
-        Ok([text(&columns[0])?, text(&columns[1])?])
+        Ok([text(record, &columns[0])?, text(record, &columns[1])?])
     }
 
     fn tokens(&self, pair: &[String; 2]) -> usize {

@@ -7,8 +7,9 @@ use albert::tokenizer::CharacterOffsets;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::texts::TextColumn;
 use crate::engine::ModelFlags;
-use crate::input::{Column, Input, arguments};
+use crate::input::{Input, arguments};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -29,9 +30,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     input: Input,
 
-    /// The column that holds the text [default: text]
-    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
-    text_column: Option<String>,
+    #[command(flatten)]
+    text_column: TextColumn,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -68,9 +68,8 @@ impl Arguments {
             GroupingFlag::Max => Grouping::Max,
         };
         let tagger = Tagger::new(&self.model.load()?)?.grouping(grouping);
-        let column =
-            Column { flag: "--text-column", given: self.text_column.as_deref(), default: "text" };
-        let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
+        let column = self.text_column.column();
+        let source = self.input.open_long(arguments(&self.texts, column.default), &[column])?;
         let answers = self.output.open(Tag::FIELDS)?;
         stream::run(&Tag { tagger }, &source, self.input.on_error, answers)
     }

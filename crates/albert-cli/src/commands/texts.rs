@@ -1,12 +1,12 @@
 //! Records that are a text or two, for the commands that take either: which columns hold them, and
 //! what becomes of one that is too long.
 
-use albert::records::{Place, Record, Values};
+use albert::records::Record;
 use albert::{Input as Text, TooLong};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use crate::input::{Column, Input, Source, arguments};
+use crate::input::{Column, Input, Source, arguments, text, typed};
 use crate::stream::about_tokens;
 
 /// Which columns hold the texts.
@@ -16,9 +16,8 @@ pub(crate) struct Texts {
     #[arg(long, value_name = "TEXT", requires = "texts", conflicts_with = "input")]
     pair: Option<String>,
 
-    /// The column that holds the text [default: text]
-    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
-    text_column: Option<String>,
+    #[command(flatten)]
+    text_column: TextColumn,
 
     /// The column that holds the second text; of plain lines it comes after a tab
     #[arg(long, value_name = "NAME", conflicts_with = "texts")]
@@ -28,9 +27,36 @@ pub(crate) struct Texts {
     #[arg(long, conflicts_with_all = ["texts", "pair_column"])]
     pairs: bool,
 
+    #[command(flatten)]
+    truncate: Truncate,
+}
+
+/// Which column holds the text.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TextColumn {
+    /// The column that holds the text [default: text]
+    #[arg(long, value_name = "NAME", conflicts_with = "texts")]
+    text_column: Option<String>,
+}
+
+impl TextColumn {
+    pub(crate) fn column(&self) -> Column<'_> {
+        Column::new("--text-column", self.text_column.as_ref(), "text")
+    }
+}
+
+/// What becomes of what is too long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Truncate {
     /// Cut off the end of what is too long for the model, instead of refusing it
     #[arg(long)]
     truncate: bool,
+}
+
+impl Truncate {
+    pub(crate) fn too_long(&self) -> TooLong {
+        if self.truncate { TooLong::Truncate } else { TooLong::Refuse }
+    }
 }
 
 /// A text, or two that belong together.
@@ -45,42 +71,29 @@ impl Texts {
     }
 
     pub(crate) fn too_long(&self) -> TooLong {
-        if self.truncate { TooLong::Truncate } else { TooLong::Refuse }
+        self.truncate.too_long()
     }
 
     /// The records: those typed as `texts`, else those of the input.
     pub(crate) fn open(&self, input: &Input, texts: &[String]) -> Result<Source> {
-        let mut columns = vec![Column {
-            flag: "--text-column",
-            given: self.text_column.as_deref(),
-            default: "text",
-        }];
+        let mut columns = vec![self.text_column.column()];
         if self.has_pairs() {
-            let given = self.pair_column.as_deref();
-            columns.push(Column { flag: "--pair-column", given, default: "pair" });
+            columns.push(Column::new("--pair-column", self.pair_column.as_ref(), "pair"));
         }
-        let typed = match (&self.pair, texts) {
+        let records = match (&self.pair, texts) {
             (None, _) => arguments(texts, "text"),
-            (Some(pair), [text]) => {
-                let values = [("text", text), ("pair", pair)];
-                let values = values.map(|(name, text)| (name.to_owned(), json!(text)));
-                vec![Record::new(Place::Arguments, Values::from_iter(values))]
-            }
+            (Some(pair), [text]) => vec![typed([("text", json!(text)), ("pair", json!(pair))])],
             (Some(_), _) => bail!("--pair goes with one TEXT, not with {}", texts.len()),
         };
-        input.open(typed, &columns)
+        input.open(records, &columns)
     }
 }
 
 impl Item {
     /// The texts in the columns of a record.
     pub(crate) fn read(record: &Record, columns: &[String]) -> Result<Self> {
-        let text = |column: &String| {
-            let text = record.text(column)?;
-            ensure!(!text.trim().is_empty(), "{}: the text of {column:?} is empty", record.place());
-            Ok(text.into_owned())
-        };
-        Ok(Self { text: text(&columns[0])?, pair: columns.get(1).map(text).transpose()? })
+        let pair = columns.get(1).map(|column| text(record, column)).transpose()?;
+        Ok(Self { text: text(record, &columns[0])?, pair })
     }
 
     pub(crate) fn as_input(&self) -> Text<'_> {

@@ -3,10 +3,10 @@
 use std::io::{BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::file::NewFile;
+use super::file::{NewFile, extension};
 use super::vectors::Vectors;
 
 /// Where the answers of a command go, and how they are written down.
@@ -16,8 +16,8 @@ pub(crate) struct Output {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// How to write the answers [default: what the extension of --output says (.jsonl, .csv),
-    /// otherwise text]
+    /// How to write the answers [default: what the extension of --output says (.jsonl, .csv, .txt),
+    /// and text on standard output]
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<OutputFormat>,
 
@@ -62,32 +62,38 @@ enum Sink {
 }
 
 impl Output {
-    fn format(&self) -> OutputFormat {
-        let extension = self.output.as_deref().and_then(Path::extension);
-        match (self.format, extension.and_then(|extension| extension.to_str())) {
-            (Some(format), _) => format,
-            (None, _) if self.json => OutputFormat::Jsonl,
-            (None, Some("jsonl" | "ndjson")) => OutputFormat::Jsonl,
-            (None, Some("csv")) => OutputFormat::Csv,
-            (None, _) => OutputFormat::Text,
+    fn format(&self) -> Result<OutputFormat> {
+        let said = self.format.or(self.json.then_some(OutputFormat::Jsonl));
+        let (Some(path), None) = (&self.output, said) else {
+            return Ok(said.unwrap_or(OutputFormat::Text));
+        };
+        // A format nobody writes must not become text under the name of another.
+        match extension(path).as_deref() {
+            Some("jsonl" | "ndjson") => Ok(OutputFormat::Jsonl),
+            Some("csv") => Ok(OutputFormat::Csv),
+            Some("txt") | None => Ok(OutputFormat::Text),
+            Some(other) => bail!(
+                "{}: these answers cannot be written as .{other}: end the name in .jsonl, .csv or \
+                 .txt, or say with --format what to write (.npy and .parquet: only `albert embed`)",
+                path.display()
+            ),
         }
     }
 
-    /// A file of vectors of so many numbers, if the output is to be one.
-    pub(crate) fn vectors(&self, width: usize) -> Result<Option<Vectors>> {
-        let is_one = |path: &&PathBuf| {
-            self.format.is_none() && !self.json && Vectors::has_extension_of(path)
-        };
-        self.output.as_ref().filter(is_one).map(|path| Vectors::create(path, width)).transpose()
+    /// The file that the output is to be, if its name says that it holds vectors.
+    pub(crate) fn of_vectors(&self) -> Option<&Path> {
+        let path = self.output.as_deref().filter(|path| Vectors::has_extension_of(path));
+        path.filter(|_| self.format.is_none() && !self.json)
     }
 
     /// Begins to write answers with these fields.
     pub(crate) fn open(&self, fields: &'static [&'static str]) -> Result<Answers> {
+        let format = self.format()?;
         let sink = match &self.output {
             Some(path) => Sink::File(NewFile::create(path)?),
             None => Sink::Standard(BufWriter::with_capacity(1 << 16, std::io::stdout().lock())),
         };
-        let mut answers = Answers { sink, format: self.format(), fields };
+        let mut answers = Answers { sink, format, fields };
         if answers.format == OutputFormat::Csv {
             answers.put(&csv_row(fields.iter().map(|name| (*name).to_owned()))?)?;
         }

@@ -74,6 +74,11 @@ impl Drop for NewFile {
     }
 }
 
+/// The extension of a file's name, in lower case.
+pub(crate) fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+}
+
 /// A file is renamed into place, which must not replace a device or a directory.
 pub(crate) fn refuse_other_than_file(path: &Path) -> Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {

@@ -14,7 +14,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 
-use super::file::NewFile;
+use super::file::{NewFile, extension};
 
 /// Bytes of texts and vectors that are kept until they become a row group of Parquet.
 const GROUP_BYTES: usize = 8 << 20;
@@ -31,24 +31,34 @@ pub(crate) enum Vectors {
 impl Vectors {
     /// Whether the name of a file says that it holds vectors.
     pub(crate) fn has_extension_of(path: &Path) -> bool {
-        path.extension().is_some_and(|extension| extension == "npy" || extension == "parquet")
+        matches!(extension(path).as_deref(), Some("npy" | "parquet"))
     }
 
-    /// Begins a file for vectors of so many numbers, in the format that its extension says.
-    pub(crate) fn create(path: &Path, width: usize) -> Result<Self> {
-        match path.extension().and_then(|extension| extension.to_str()) {
+    /// Whether the name of a file says that it holds nothing but vectors, so that a row which is
+    /// left out shifts all later ones.
+    pub(crate) fn are_bare_in(path: &Path) -> bool {
+        extension(path).as_deref() == Some("npy")
+    }
+
+    /// Begins a file for vectors of so many numbers, in the format that its extension says, each
+    /// of a text or of a pair of them.
+    pub(crate) fn create(path: &Path, width: usize, has_pairs: bool) -> Result<Self> {
+        match extension(path).as_deref() {
             Some("npy") => Ok(Self::Npy(Npy::create(path, width)?)),
-            Some("parquet") => Ok(Self::Parquet(Box::new(Parquet::create(path, width)?))),
+            Some("parquet") => {
+                Ok(Self::Parquet(Box::new(Parquet::create(path, width, has_pairs)?)))
+            }
             _ => {
                 bail!("{}: the name of a file of vectors ends in .npy or .parquet", path.display())
             }
         }
     }
 
-    pub(crate) fn push(&mut self, text: &str, vector: &[f32]) -> Result<()> {
+    /// The vector of a text, or of a text and its pair.
+    pub(crate) fn push(&mut self, texts: &[&str], vector: &[f32]) -> Result<()> {
         match self {
             Self::Npy(file) => file.push(vector),
-            Self::Parquet(file) => file.push(text, vector),
+            Self::Parquet(file) => file.push(texts, vector),
         }
     }
 
@@ -103,24 +113,27 @@ fn npy_header(rows: usize, width: usize) -> Vec<u8> {
     header
 }
 
-/// The columns `text` (string) and `embedding` (list of `float`).
+/// The columns `text` and, if there are pairs, `pair` (strings), and `embedding` (list of `float`).
 pub(crate) struct Parquet {
     path: PathBuf,
     file: SerializedFileWriter<NewFile>,
     width: usize,
-    /// What will be the next row group: texts, vectors one after the other, and their bytes.
-    texts: Vec<ByteArray>,
+    /// What will be the next row group: the columns of texts, the vectors one after the other, and
+    /// the bytes of both.
+    texts: Vec<Vec<ByteArray>>,
     numbers: Vec<f32>,
     bytes: usize,
 }
 
 impl Parquet {
-    fn create(path: &Path, width: usize) -> Result<Self> {
+    fn create(path: &Path, width: usize, has_pairs: bool) -> Result<Self> {
         ensure!(width > 0, "a vector of no numbers cannot be written");
-        let schema = "message schema {
-            required binary text (STRING);
-            required group embedding (LIST) { repeated group list { required float element; } } }";
-        let schema = parse_message_type(schema).context("the schema is a constant")?;
+        let pair = if has_pairs { "required binary pair (STRING);" } else { "" };
+        let schema = format!(
+            "message schema {{ required binary text (STRING); {pair}
+            required group embedding (LIST) {{ repeated group list {{ required float element; }} }} }}"
+        );
+        let schema = parse_message_type(&schema).context("the schema is a constant")?;
         // Dictionaries are for values that return, which texts and numbers like these do not.
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
@@ -129,15 +142,19 @@ impl Parquet {
         let file = NewFile::create(path)?;
         let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))
             .map_err(|error| failed(path, error))?;
-        let (texts, numbers) = (Vec::new(), Vec::new());
+        let (texts, numbers) = (vec![Vec::new(); 1 + usize::from(has_pairs)], Vec::new());
         Ok(Self { path: path.to_owned(), file, width, texts, numbers, bytes: 0 })
     }
 
-    fn push(&mut self, text: &str, vector: &[f32]) -> Result<()> {
+    fn push(&mut self, texts: &[&str], vector: &[f32]) -> Result<()> {
         assert_eq!(vector.len(), self.width, "all vectors have the width of the file");
-        self.texts.push(ByteArray::from(text));
+        assert_eq!(texts.len(), self.texts.len(), "all rows have the texts of the file");
+        for (column, text) in self.texts.iter_mut().zip(texts) {
+            column.push(ByteArray::from(*text));
+            self.bytes += text.len();
+        }
         self.numbers.extend(vector);
-        self.bytes += text.len() + size_of_val(vector);
+        self.bytes += size_of_val(vector);
         if self.bytes >= GROUP_BYTES { self.write_group() } else { Ok(()) }
     }
 
@@ -147,6 +164,7 @@ impl Parquet {
         let repetitions: Vec<i16> = (0..self.numbers.len()).map(is_later).collect();
         let definitions = vec![1; self.numbers.len()];
         let write = |mut group: SerializedRowGroupWriter<'_, NewFile>| {
+            let mut texts = self.texts.iter();
             while let Some(mut column) = group.next_column()? {
                 if let parquet::column::writer::ColumnWriter::FloatColumnWriter(_) =
                     column.untyped()
@@ -154,7 +172,8 @@ impl Parquet {
                     let column = column.typed::<FloatType>();
                     column.write_batch(&self.numbers, Some(&definitions), Some(&repetitions))?;
                 } else {
-                    column.typed::<ByteArrayType>().write_batch(&self.texts, None, None)?;
+                    let texts = texts.next().expect("a column for each of the schema");
+                    column.typed::<ByteArrayType>().write_batch(texts, None, None)?;
                 }
                 column.close()?;
             }
@@ -162,14 +181,14 @@ impl Parquet {
         };
         let written = self.file.next_row_group().and_then(write);
         written.map_err(|error| failed(&self.path, error))?;
-        self.texts.clear();
+        self.texts.iter_mut().for_each(Vec::clear);
         self.numbers.clear();
         self.bytes = 0;
         Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
-        if !self.texts.is_empty() {
+        if !self.numbers.is_empty() {
             self.write_group()?;
         }
         let path = self.path;
@@ -207,8 +226,8 @@ mod tests {
     fn npy_has_its_rows_in_its_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");
-        let mut file = Vectors::create(&path, WIDTH).unwrap();
-        (0..1000).for_each(|row| file.push("text", &vector(row)).unwrap());
+        let mut file = Vectors::create(&path, WIDTH, false).unwrap();
+        (0..1000).for_each(|row| file.push(&["text"], &vector(row)).unwrap());
         assert!(!path.exists());
         file.finish().unwrap();
         let bytes = fs::read(&path).unwrap();
@@ -226,10 +245,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         let text = |row: usize| format!("text {row} {}", "é".repeat(GROUP_BYTES / 10));
-        let mut file = Vectors::create(&path, WIDTH).unwrap();
-        (0..12).for_each(|row| file.push(&text(row), &vector(row)).unwrap());
+        let mut file = Vectors::create(&path, WIDTH, false).unwrap();
+        (0..12).for_each(|row| file.push(&[&text(row)], &vector(row)).unwrap());
         file.finish().unwrap();
-        let options = Options { format: Format::Parquet, header: true, columns: Vec::new() };
+        let options = Options::new(Format::Parquet);
         // A text of this length is too long for a record, whose numbers come back all the same.
         let columns = vec!["embedding".to_owned()];
         let records = Records::open(&path, &Options { columns, ..options.clone() }).unwrap();
@@ -240,13 +259,20 @@ mod tests {
             assert_eq!(found, vector(row), "row {row}");
         }
         assert_eq!(Records::open(&path, &options).unwrap().count(), 12);
-        let mut file = Vectors::create(&path, WIDTH).unwrap();
-        file.push("a \"text\"", &vector(7)).unwrap();
+        let mut file = Vectors::create(&path, WIDTH, false).unwrap();
+        file.push(&["a \"text\""], &vector(7)).unwrap();
         file.finish().unwrap();
         let record = Records::open(&path, &options).unwrap().next().unwrap().unwrap();
         assert_eq!(record.text("text").unwrap(), "a \"text\"");
         let keys: Vec<&String> = record.values().keys().collect();
         assert_eq!(keys, ["text", "embedding"]);
+        let mut file = Vectors::create(&path, WIDTH, true).unwrap();
+        file.push(&["a", "b | c"], &vector(7)).unwrap();
+        file.finish().unwrap();
+        let record = Records::open(&path, &options).unwrap().next().unwrap().unwrap();
+        let texts = ["text", "pair"].map(|name| record.text(name).unwrap());
+        assert_eq!(texts, ["a", "b | c"]);
+        assert_eq!(record.texts("embedding").unwrap(), ["21.5", "22.5", "23.5"]);
     }
 
     #[test]
@@ -255,13 +281,14 @@ mod tests {
         for name in ["a.npy", "a.parquet"] {
             let path = folder.path().join(name);
             fs::write(&path, "old").unwrap();
-            let mut file = Vectors::create(&path, WIDTH).unwrap();
-            file.push("text", &vector(0)).unwrap();
+            let mut file = Vectors::create(&path, WIDTH, false).unwrap();
+            file.push(&["text"], &vector(0)).unwrap();
             drop(file);
             assert_eq!(fs::read(&path).unwrap(), b"old");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-        let other = Vectors::create(&folder.path().join("a.txt"), WIDTH).map(|_| ()).unwrap_err();
+        let other =
+            Vectors::create(&folder.path().join("a.txt"), WIDTH, false).map(|_| ()).unwrap_err();
         assert!(other.to_string().contains(".npy or .parquet"), "{other}");
     }
 }

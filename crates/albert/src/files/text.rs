@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Bytes of a line at most.
-const LINE_BYTES_MAX: u64 = 64 << 20;
+const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// What some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -83,9 +83,7 @@ pub fn read_lines(paths: Vec<PathBuf>) -> impl Iterator<Item = Result<String>> {
     paths
         .into_iter()
         .flat_map(|path| match open_text(&path, Arc::default()) {
-            Ok(reader) => {
-                Lines::Open { path: called(&path).to_owned(), reader, line: 0, offset: 0 }
-            }
+            Ok(reader) => Lines::Open(LineReader::new(reader, called(&path), LINE_BYTES_MAX)),
             Err(error) => Lines::Failed(Some(error)),
         })
         .take_while(move |line| {
@@ -108,7 +106,7 @@ pub fn called(path: &Path) -> &Path {
 }
 
 enum Lines {
-    Open { path: PathBuf, reader: Box<dyn BufRead + Send>, line: u64, offset: u64 },
+    Open(LineReader),
     Failed(Option<Error>),
 }
 
@@ -118,36 +116,101 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Failed(error) => error.take().map(Err),
-            Self::Open { path, reader, line, offset } => {
-                let mut bytes = Vec::new();
-                match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes) {
-                    Ok(0) => return None,
-                    Ok(count) if count as u64 == LINE_BYTES_MAX => {
-                        let (number, limit) = (*line + 1, LINE_BYTES_MAX >> 20);
-                        return Some(Err(Error::format(
-                            path,
-                            format!("line {number} is longer than {limit} MiB: is this text?"),
-                        )));
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Some(Err(read_error(path, *offset, error))),
-                }
-                *line += 1;
-                let start = *offset;
-                *offset += bytes.len() as u64;
-                bytes.truncate(length_without_end(&bytes));
-                if start == 0 && bytes.starts_with(BYTE_ORDER_MARK) {
-                    bytes.drain(..BYTE_ORDER_MARK.len());
-                }
-                Some(String::from_utf8(bytes).map_err(|error| {
-                    let at = start + error.utf8_error().valid_up_to() as u64;
-                    let place = format!("{}, line {line}", path.display());
-                    let message = format!(
-                        "{place}: not UTF-8 text: the byte at offset {at} of the text is not \
-                         valid; convert the file to UTF-8 first (for example with iconv)"
-                    );
-                    Error::new(ErrorKind::Format, message)
-                }))
+            Self::Open(lines) => {
+                let line = lines.next_line().transpose()?;
+                Some(line.and_then(|line| text_of(&lines.path, line)))
+            }
+        }
+    }
+}
+
+fn text_of(path: &Path, line: Line) -> Result<String> {
+    let Line { number, start, bytes, is_long } = line;
+    if is_long {
+        let limit = LINE_BYTES_MAX >> 20;
+        let message = format!("line {number} is longer than {limit} MiB: is this text?");
+        return Err(Error::format(path, message));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = start + error.utf8_error().valid_up_to() as u64;
+        let message = format!(
+            "{}, line {number}: not UTF-8 text: the byte at offset {at} of the text is not valid; \
+             convert the file to UTF-8 first (for example with iconv)",
+            path.display()
+        );
+        Error::new(ErrorKind::Format, message)
+    })
+}
+
+/// A line as it stands in a file.
+pub(crate) struct Line {
+    /// From 1.
+    pub(crate) number: u64,
+    /// Bytes of text before it.
+    pub(crate) start: u64,
+    /// Without the end of the line, and without the mark that some programs put before UTF-8.
+    pub(crate) bytes: Vec<u8>,
+    /// It has more bytes than lines may have; those that follow are not here.
+    pub(crate) is_long: bool,
+}
+
+/// The lines of a file, each of at most so many bytes. What is in one is the caller's business, and
+/// the next can be read after one that is too long.
+pub(crate) struct LineReader {
+    reader: Box<dyn BufRead + Send>,
+    path: PathBuf,
+    limit: usize,
+    number: u64,
+    /// Bytes of text so far.
+    offset: u64,
+    /// The end of the last line has not been read.
+    is_cut: bool,
+}
+
+impl LineReader {
+    /// `path` is for messages.
+    pub(crate) fn new(reader: Box<dyn BufRead + Send>, path: &Path, limit: usize) -> Self {
+        Self { reader, path: path.to_owned(), limit, number: 0, offset: 0, is_cut: false }
+    }
+
+    /// The next line.
+    pub(crate) fn next_line(&mut self) -> Result<Option<Line>> {
+        if std::mem::take(&mut self.is_cut) {
+            self.skip_line()?;
+        }
+        let start = self.offset;
+        let mark = if start == 0 { BYTE_ORDER_MARK } else { b"" };
+        // More for the mark and the line end, so that only what is too long fills the room.
+        let room = (self.limit + mark.len() + 2) as u64;
+        let mut bytes = Vec::new();
+        let read = self.reader.by_ref().take(room).read_until(b'\n', &mut bytes);
+        let count = read.map_err(|error| read_error(&self.path, start, error))? as u64;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.is_cut = count == room && !bytes.ends_with(b"\n");
+        self.number += 1;
+        self.offset += count;
+        bytes.truncate(length_without_end(&bytes));
+        let marked = if bytes.starts_with(mark) { mark.len() } else { 0 };
+        bytes.drain(..marked);
+        let (number, start) = (self.number, start + marked as u64);
+        let is_long = bytes.len() > self.limit;
+        Ok(Some(Line { number, start, bytes, is_long }))
+    }
+
+    /// Reads on to the end of a line, and keeps nothing.
+    fn skip_line(&mut self) -> Result<()> {
+        loop {
+            let buffer = self.reader.fill_buf();
+            let buffer = buffer.map_err(|error| read_error(&self.path, self.offset, error))?;
+            let end = buffer.iter().position(|byte| *byte == b'\n');
+            let (count, is_last) =
+                end.map_or((buffer.len(), buffer.is_empty()), |at| (at + 1, true));
+            self.reader.consume(count);
+            self.offset += count as u64;
+            if is_last {
+                return Ok(());
             }
         }
     }
@@ -195,6 +258,10 @@ mod tests {
         assert_eq!(lines.len(), 2);
         let message = lines[1].as_ref().unwrap_err().to_string();
         assert!(message.contains("bad.txt, line 2") && message.contains("offset 8"), "{message}");
+        // Offsets are those of the text as it stands in the file.
+        std::fs::write(&path, b"\xef\xbb\xbfa\xff\n").unwrap();
+        let message = read_lines(vec![path.clone()]).next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("bad.txt, line 1") && message.contains("offset 4"), "{message}");
         let whole = zstd::encode_all(&b"text ".repeat(99)[..], 0).unwrap();
         std::fs::write(folder.path().join("cut.zst"), &whole[..whole.len() - 3]).unwrap();
         let cut = read_lines(vec![folder.path().join("cut.zst")]).next().unwrap();

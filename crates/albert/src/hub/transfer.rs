@@ -4,19 +4,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use ureq::http::Uri;
 
 use super::cache::{RepositoryCache, make_parent};
-use super::web::{Described, Failure, Web};
+use super::web::{Described, Failure, WAITS, Web};
 use super::{Event, ModelId};
 use crate::error::{Error, ErrorKind, Result, in_words};
 use crate::files;
-
-/// How long to wait before the first, second, ... attempt after one that brought nothing.
-const WAITS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;

@@ -23,6 +23,9 @@ const LISTING_BYTES_MAX: u64 = 16 << 20;
 /// A connection that says nothing for so long is taken for broken.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const CONNECT_MAX: Duration = Duration::from_secs(20);
+/// How long to wait before the first, second, ... attempt after one that brought nothing.
+pub(super) const WAITS: [Duration; 3] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 // Where a file is kept elsewhere, its tag and size are in these headers of the hub's own answer.
 const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
@@ -73,6 +76,17 @@ impl Failure {
     }
 }
 
+/// Makes an attempt, and others after what may pass.
+fn persistently<T>(mut attempt: impl FnMut() -> std::result::Result<T, Failure>) -> Result<T> {
+    let mut waits = WAITS.iter();
+    loop {
+        match (attempt(), waits.next()) {
+            (Err(Failure::Passing(_)), Some(wait)) => std::thread::sleep(*wait),
+            (result, _) => return result.map_err(Failure::into_error),
+        }
+    }
+}
+
 impl Web {
     pub(super) fn new(
         cache: &Path,
@@ -112,21 +126,26 @@ impl Web {
         let request = self.addresses.repo(repository).info_request();
         let uri = request.uri_ref().cloned();
         let uri = uri.ok_or_else(|| Error::config("HF_ENDPOINT is not the URL of a host"))?;
-        let response = self.send(&Method::GET, uri, 0, false).map_err(Failure::into_error)?;
+        persistently(|| self.try_listing(id, &uri))
+    }
+
+    fn try_listing(&self, id: &ModelId, uri: &Uri) -> std::result::Result<Vec<u8>, Failure> {
+        let response = self.send(&Method::GET, uri.clone(), 0, false)?;
         if response.status() != StatusCode::OK {
-            return Err(self.refused(id, &response).into_error());
+            return Err(self.refused(id, &response));
         }
         let mut bytes = Vec::new();
         let mut body = response.into_body().into_reader().take(LISTING_BYTES_MAX + 1);
         body.read_to_end(&mut bytes).map_err(|error| {
             let words = in_words(&error);
-            Error::new(ErrorKind::Io, format!("the list of the files of {id} broke off: {words}"))
+            let message = format!("the list of the files of {id} broke off: {words}");
+            Failure::Passing(Error::new(ErrorKind::Io, message))
         })?;
         if bytes.len() as u64 > LISTING_BYTES_MAX {
-            return Err(Error::input(format!(
+            return Err(Failure::Lasting(Error::input(format!(
                 "the list of the files of {id} is longer than {} MiB; is HF_ENDPOINT a hub?",
                 LISTING_BYTES_MAX >> 20
-            )));
+            ))));
         }
         Ok(bytes)
     }
@@ -141,11 +160,11 @@ impl Web {
 
     /// What the hub says of a file without sending it.
     pub(super) fn describe(&self, id: &ModelId, uri: &Uri) -> Result<Described> {
-        let response =
-            self.send(&Method::HEAD, uri.clone(), 0, true).map_err(Failure::into_error)?;
-        if !response.status().is_success() && !response.status().is_redirection() {
-            return Err(self.refused(id, &response).into_error());
-        }
+        let response = persistently(|| {
+            let response = self.send(&Method::HEAD, uri.clone(), 0, true)?;
+            let is_one = response.status().is_success() || response.status().is_redirection();
+            if is_one { Ok(response) } else { Err(self.refused(id, &response)) }
+        })?;
         let headers = response.headers();
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(LINKED_ETAG).or_else(|| text(ETAG)).unwrap_or_default();

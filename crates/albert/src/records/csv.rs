@@ -8,13 +8,10 @@ use std::sync::Arc;
 use csv_core::{ReadRecordResult, Reader};
 
 use super::lines::{too_long, utf8};
-use super::table::Row;
-use super::{Place, RECORD_BYTES_MAX};
+use super::table::{Row, too_many};
+use super::{FIELDS_MAX, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::read_error;
-
-/// Fields of a row at most.
-const FIELDS_MAX: usize = 1 << 16;
 
 /// Room for a row and the ends of its fields at first; it grows by doubling.
 const ROOM: (usize, usize) = (4096, 64);
@@ -24,6 +21,8 @@ pub(super) struct CsvRows {
     parser: Reader,
     path: PathBuf,
     name: Arc<str>,
+    /// Bytes of a row at most.
+    limit: usize,
     /// Line feeds so far.
     line_feeds: u64,
     /// Bytes of text so far.
@@ -35,15 +34,16 @@ pub(super) struct CsvRows {
 }
 
 impl CsvRows {
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path) -> Self {
+    pub(super) fn new(reader: Box<dyn BufRead + Send>, path: &Path, limit: usize) -> Self {
         Self {
             reader,
             parser: Reader::new(),
             path: path.to_owned(),
             name: path.display().to_string().into(),
+            limit,
             line_feeds: 0,
             offset: 0,
-            quotes: Quotes::default(),
+            quotes: Quotes::Start,
             fields: vec![0; ROOM.0],
             ends: vec![0; ROOM.1],
         }
@@ -55,11 +55,13 @@ impl CsvRows {
             return Ok(None);
         }
         let place = Place::Line(Arc::clone(&self.name), self.line_feeds + 1);
-        self.quotes = Quotes::default();
-        let (mut written, mut ended, mut fits) = (0, 0, true);
+        self.quotes = Quotes::Start;
+        let (mut written, mut ended) = (0, 0);
+        let (mut is_long, mut is_wide) = (false, false);
         loop {
             let input = self.reader.fill_buf();
             let input = input.map_err(|error| read_error(&self.path, self.offset, error))?;
+            let at_end = input.is_empty();
             let (result, read, new_bytes, new_ends) = self.parser.read_record(
                 input,
                 &mut self.fields[written..],
@@ -74,22 +76,22 @@ impl CsvRows {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => {
-                    fits &= grow(&mut self.fields, &mut written, RECORD_BYTES_MAX);
+                    is_long |= !grow(&mut self.fields, &mut written, self.limit);
                 }
                 ReadRecordResult::OutputEndsFull => {
-                    fits &= grow(&mut self.ends, &mut ended, FIELDS_MAX);
+                    is_wide |= !grow(&mut self.ends, &mut ended, FIELDS_MAX);
+                }
+                ReadRecordResult::Record if at_end && self.quotes == Quotes::Open => {
+                    return Err(never_closed(&place));
                 }
                 ReadRecordResult::Record => break,
                 ReadRecordResult::End => return Ok(None),
             }
         }
-        let row = if !fits {
-            Err(too_long(&place, "is a quote not closed?"))
-        } else if self.quotes.open {
-            let message = format!("{place}: a quote that opens in this row is never closed");
-            Err(Error::new(ErrorKind::Format, message))
-        } else {
-            self.row(&place, ended)
+        let row = match (is_long, is_wide) {
+            (true, _) => Err(too_long(&place, self.limit, "is a quote not closed?")),
+            (false, true) => Err(too_many(&place)),
+            (false, false) => self.row(&place, ended),
         };
         Ok(Some((place, row)))
     }
@@ -128,35 +130,37 @@ fn grow<T: Clone + Default>(room: &mut Vec<T>, written: &mut usize, limit: usize
     true
 }
 
-/// Follows the quotes of a row, since the parser does not say that one was left open.
-struct Quotes {
-    /// Inside quotes.
-    open: bool,
-    /// The field began with a quote.
-    quoted: bool,
-    last: u8,
+/// The rest of the file went into one field, so this is no matter of one record.
+fn never_closed(place: &Place) -> Error {
+    let message = format!(
+        "{place}: a quote that opens in this row is never closed, and all that follows is inside \
+         it; close it, or write \"\" for a quote inside quotes"
+    );
+    Error::new(ErrorKind::Format, message)
 }
 
-impl Default for Quotes {
-    fn default() -> Self {
-        Self { open: false, quoted: false, last: b',' }
-    }
+/// Where a row stands with its quotes, since the parser does not say that one was left open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    /// At the start of a field, where a quote opens.
+    Start,
+    /// In a field, where a quote is a character like others.
+    Plain,
+    /// Inside quotes.
+    Open,
+    /// After a quote inside quotes: it closes them, unless the next one makes it a character.
+    Closed,
 }
 
 impl Quotes {
     fn pass(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            match byte {
-                b'"' if self.open => self.open = false,
-                // A quote begins a field, or is the second of two inside one.
-                b'"' if self.last == b',' || (self.quoted && self.last == b'"') => {
-                    (self.open, self.quoted) = (true, true);
-                }
-                b',' if !self.open => self.quoted = false,
-                _ => {}
-            }
-            // Inside quotes a comma is a character like others.
-            self.last = if self.open && *byte == b',' { b' ' } else { *byte };
+            *self = match (*self, byte) {
+                (Self::Open, b'"') => Self::Closed,
+                (Self::Open, _) | (Self::Start | Self::Closed, b'"') => Self::Open,
+                (_, b',') => Self::Start,
+                _ => Self::Plain,
+            };
         }
     }
 }

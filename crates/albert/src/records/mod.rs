@@ -22,9 +22,15 @@ use crate::files::{called, is_standard_input, open_text};
 use lines::Lines;
 use table::Table;
 
-/// Bytes of a record at most: what is longer is no text for a model of 512 tokens, but a file of
-/// another kind or a quote that was not closed.
+/// Bytes of a record at most where a model reads it at once: what is longer is no text for 512
+/// tokens, but a file of another kind or a quote that was not closed.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a record at most where a text is read in windows, whatever its length.
+pub const LONG_RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Fields of a row at most.
+const FIELDS_MAX: usize = 1 << 16;
 
 /// How a table is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +76,29 @@ pub struct Options {
     /// refused at once, and of Parquet only these are read. Empty means all. The text of
     /// [`Format::Lines`] is called by the first of them, or `text`.
     pub columns: Vec<String>,
+    /// Bytes of a record at most; one that has more is an error, and the next can be read.
+    pub record_bytes_max: usize,
 }
+
+impl Options {
+    /// A table with a header, if it can have one, and [`RECORD_BYTES_MAX`].
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self { format, header: true, columns: Vec::new(), record_bytes_max: RECORD_BYTES_MAX }
+    }
+}
+
+/// That a table or a record has no column of this name: the source of the error that says so.
+#[derive(Debug)]
+pub struct MissingColumn(pub String);
+
+impl std::fmt::Display for MissingColumn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "there is no column {:?}", self.0)
+    }
+}
+
+impl std::error::Error for MissingColumn {}
 
 /// How far the reading has come, for progress; another thread may look.
 #[derive(Debug, Clone)]
@@ -112,7 +140,7 @@ impl Records {
     pub fn open(path: &Path, options: &Options) -> Result<Self> {
         let mut progress = Progress { done: Arc::default(), total: 0 };
         if options.format == Format::Parquet {
-            let parquet = Parquet::open(path, &options.columns)?;
+            let parquet = Parquet::open(path, options)?;
             progress.total = parquet.rows();
             return Ok(Self {
                 source: Source::Parquet(Box::new(parquet)),
@@ -128,9 +156,14 @@ impl Records {
         let source = match options.format {
             Format::Lines => {
                 let name = options.columns.first().map_or("text", String::as_str);
-                Source::Lines(Lines::new(reader, path, "text"), name.to_owned())
+                Source::Lines(
+                    Lines::new(reader, path, "text", options.record_bytes_max),
+                    name.to_owned(),
+                )
             }
-            Format::Jsonl => Source::Jsonl(Lines::new(reader, path, "object")),
+            Format::Jsonl => {
+                Source::Jsonl(Lines::new(reader, path, "object", options.record_bytes_max))
+            }
             Format::Csv | Format::Tsv => Source::Table(Table::open(reader, path, options)?),
             Format::Parquet => unreachable!("opened above"),
         };
@@ -213,6 +246,7 @@ fn missing_column<'a>(
 ) -> Error {
     let there: Vec<&str> = there.collect();
     let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-    let message = format!("{place}: there is no column {name:?}; the columns are: {there}");
-    Error::new(ErrorKind::Format, message)
+    let missing = MissingColumn(name.to_owned());
+    let message = format!("{place}: {missing}; the columns are: {there}");
+    Error::new(ErrorKind::Format, message).with_source(missing)
 }

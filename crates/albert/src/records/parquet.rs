@@ -13,7 +13,7 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type};
 use serde_json::Value;
 
 use super::lines::{too_long, utf8};
-use super::{Place, RECORD_BYTES_MAX, Record, Values, missing_column};
+use super::{Options, Place, Record, Values, missing_column};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::is_standard_input;
 
@@ -23,6 +23,8 @@ pub(super) struct Parquet {
     schema: SchemaDescPtr,
     path: PathBuf,
     name: Arc<str>,
+    /// Bytes of a row at most.
+    limit: usize,
     /// The next row group, and the rows that are left of the present one.
     group: usize,
     rows: Option<ReaderIter>,
@@ -31,7 +33,7 @@ pub(super) struct Parquet {
 }
 
 impl Parquet {
-    pub(super) fn open(path: &Path, columns: &[String]) -> Result<Self> {
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self> {
         if is_standard_input(path) {
             return Err(Error::input(
                 "Parquet cannot be read from standard input, since its index is at the end: give \
@@ -41,9 +43,10 @@ impl Parquet {
         let file = File::open(path).map_err(|error| Error::io("reading", path, error))?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let whole = reader.metadata().file_metadata().schema_descr_ptr();
-        let schema = projected(path, &whole, columns)?;
+        let schema = projected(path, &whole, &options.columns)?;
         let name = path.display().to_string().into();
-        Ok(Self { reader, schema, path: path.to_owned(), name, group: 0, rows: None, number: 0 })
+        let (path, limit) = (path.to_owned(), options.record_bytes_max);
+        Ok(Self { reader, schema, path, name, limit, group: 0, rows: None, number: 0 })
     }
 
     /// All rows of the file.
@@ -64,7 +67,7 @@ impl Parquet {
             self.group += 1;
         };
         self.number += 1;
-        Ok(Some(record(Place::Row(Arc::clone(&self.name), self.number), row)))
+        Ok(Some(record(Place::Row(Arc::clone(&self.name), self.number), row, self.limit)))
     }
 
     fn open_group(&self) -> std::result::Result<ReaderIter, ParquetError> {
@@ -109,15 +112,15 @@ fn damaged(path: &Path, error: ParquetError) -> Error {
     Error::format(path, format!("no Parquet file, or a damaged one: {words}")).with_source(error)
 }
 
-fn record(place: Place, row: Row) -> Result<Record> {
+fn record(place: Place, row: Row, limit: usize) -> Result<Record> {
     let mut values = Values::new();
     for (name, field) in row.into_columns() {
         let value = value(&place, field)?;
         values.insert(name, value);
     }
     let record = Record::new(place, values);
-    if record.bytes() > RECORD_BYTES_MAX + 1024 {
-        return Err(too_long(record.place(), "shorten it, or leave its long columns out"));
+    if record.bytes() > limit + 1024 {
+        return Err(too_long(record.place(), limit, "shorten it, or leave its long columns out"));
     }
     Ok(record)
 }

@@ -1,5 +1,6 @@
 //! Tables of fields: CSV and TSV, with a row of names or without.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::csv::CsvRows;
 use super::lines::Lines;
-use super::{Format, Options, Place, Record, Values, missing_column};
+use super::{FIELDS_MAX, Format, Options, Place, Record, Values, missing_column};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The fields of a row, or what is wrong with it.
@@ -32,9 +33,10 @@ impl Rows {
                 match lines.next_line()? {
                     Some((_, Ok(line))) if line.is_empty() => {}
                     line => {
-                        return Ok(
-                            line.map(|(place, line)| (place, line.map(|line| fields(&line))))
-                        );
+                        return Ok(line.map(|(place, line)| {
+                            let fields = line.and_then(|line| fields(&place, &line));
+                            (place, fields)
+                        }));
                     }
                 }
             },
@@ -42,8 +44,18 @@ impl Rows {
     }
 }
 
-fn fields(line: &str) -> Vec<String> {
-    line.split('\t').map(str::to_owned).collect()
+fn fields(place: &Place, line: &str) -> Result<Vec<String>> {
+    let fields: Vec<&str> = line.split('\t').take(FIELDS_MAX + 1).collect();
+    if fields.len() > FIELDS_MAX {
+        return Err(too_many(place));
+    }
+    Ok(fields.into_iter().map(str::to_owned).collect())
+}
+
+/// A row of more fields than any table has columns.
+pub(super) fn too_many(place: &Place) -> Error {
+    let message = format!("{place}: more than {FIELDS_MAX} fields; is this a table?");
+    Error::new(ErrorKind::Format, message)
 }
 
 impl Table {
@@ -52,9 +64,10 @@ impl Table {
         path: &Path,
         options: &Options,
     ) -> Result<Self> {
+        let limit = options.record_bytes_max;
         let mut rows = match options.format {
-            Format::Csv => Rows::Csv(Box::new(CsvRows::new(reader, path))),
-            _ => Rows::Tsv(Lines::new(reader, path, "row")),
+            Format::Csv => Rows::Csv(Box::new(CsvRows::new(reader, path, limit))),
+            _ => Rows::Tsv(Lines::new(reader, path, "row", limit)),
         };
         let mut names = None;
         if options.header
@@ -96,8 +109,9 @@ impl Table {
 
 /// A name that stands twice names nothing.
 fn check_header(place: &Place, header: &[String]) -> Result<()> {
-    for (index, name) in header.iter().enumerate() {
-        if header[..index].contains(name) {
+    let mut seen = HashSet::new();
+    for name in header {
+        if !seen.insert(name) {
             let message = format!(
                 "{place}: two columns are called {name:?}; rename one, or say that the first row \
                  is no header"

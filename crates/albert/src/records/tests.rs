@@ -30,7 +30,7 @@ impl Folder {
 }
 
 fn options(format: Format) -> Options {
-    Options { format, header: true, columns: Vec::new() }
+    Options::new(format)
 }
 
 /// Everything in a file by its extension: the values, or the message without the folder.
@@ -126,6 +126,25 @@ fn a_damaged_file_ends_the_records() {
 }
 
 #[test]
+fn the_limit_of_a_record_is_the_callers() {
+    let folder = Folder::new();
+    let long = "a".repeat(2 * RECORD_BYTES_MAX);
+    for (name, text) in [
+        ("a.txt", format!("{long}\nb\n")),
+        ("a.jsonl", format!("{{\"text\": \"{long}\"}}\n{{\"text\": \"b\"}}\n")),
+        ("a.csv", format!("text\n{long}\nb\n")),
+        ("a.tsv", format!("text\n{long}\nb\n")),
+    ] {
+        let path = folder.file(name, text);
+        let expected = [json!([name, "longer than 1 MiB"]), json!({"text": "b"})];
+        assert_read(read(&path), &expected);
+        let record_bytes_max = 3 * RECORD_BYTES_MAX;
+        let raised = Options { record_bytes_max, ..options(Format::of(&path).unwrap()) };
+        assert_read(read_with(&path, &raised), &[json!({"text": long}), json!({"text": "b"})]);
+    }
+}
+
+#[test]
 fn objects_of_json() {
     let folder = Folder::new();
     let text = "\u{feff}{\"text\": \"a\\nb\", \"n\": 1.50, \"l\": [\"x\"], \"z\": null}\r\n\n\
@@ -183,15 +202,33 @@ fn csv_with_quotes_and_line_ends() {
             json!({"text": "last", "label": "8"}),
         ],
     );
-    let open = folder.file("open.csv", "text\nx\n\"never\nclosed,\n");
-    let expected = [json!({"text": "x"}), json!(["open.csv, line 3", "never closed"])];
-    assert_read(read(&open), &expected);
     let huge = format!("text\n\"{}\"\nb\n", "a\n".repeat(RECORD_BYTES_MAX));
     let expected = [json!(["line 2: longer than 1 MiB", "quote"]), json!({"text": "b"})];
     assert_read(read(&folder.file("huge.csv", huge)), &expected);
-    let wide = format!("text\n{}\nb\n", ",".repeat(100_000));
-    let expected = [json!(["line 2: longer"]), json!({"text": "b"})];
-    assert_read(read(&folder.file("wide.csv", wide)), &expected);
+    for (name, separator) in [("wide.csv", ","), ("wide.tsv", "\t")] {
+        let wide = format!("text\n{}\nb\n", separator.repeat(FIELDS_MAX));
+        let expected = [json!(["line 2: more than 65536 fields"]), json!({"text": "b"})];
+        assert_read(read(&folder.file(name, wide)), &expected);
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_breaks_the_file() {
+    let folder = Folder::new();
+    let huge = format!("text\nx\n\"never\n{}", "closed\n".repeat(RECORD_BYTES_MAX / 4));
+    for text in ["text\nx\n\"never\nclosed,\nb\n", "text\nx\n\"", &huge] {
+        let path = folder.file("open.csv", text);
+        let mut records = Records::open(&path, &options(Format::Csv)).unwrap();
+        assert!(records.next().unwrap().is_ok());
+        let message = records.next().unwrap().unwrap_err().to_string();
+        assert!(message.contains("open.csv, line 3: ") && message.contains("never closed"));
+        assert!(records.is_broken() && records.next().is_none(), "{message}");
+    }
+    // A quote after other text opens nothing, nor does one after a field in quotes has ended.
+    for text in ["\"b\"c\"\"d,1", "b\",1", "\"b\" \",1", "\"b\"\"\",1", "\"\",1\n"] {
+        let path = folder.file("a.csv", format!("text,n\n{text}"));
+        assert_eq!(read(&path)[0].as_ref().unwrap()["n"], "1", "{text}");
+    }
 }
 
 #[test]
@@ -352,5 +389,20 @@ proptest! {
         let expected: Vec<_> = rows.iter().map(|(x, y)| Ok(json!({"x": x, "y": y}))).collect();
         prop_assert_eq!(&read(&folder.file("a.csv", csv.into_inner().unwrap())), &expected);
         prop_assert_eq!(&read(&folder.file("a.jsonl", jsonl)), &expected);
+    }
+
+    /// An independent reader takes a row that is added for a row of its own, unless a quote is open.
+    #[test]
+    fn open_quotes_are_those_of_another_reader(text in "[\",a\n\r ]{0,12}") {
+        let added = format!("{text}\nEND");
+        let mut rows =
+            ::csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(added.as_bytes());
+        let is_open = rows.records().last().unwrap().unwrap() != vec!["END"];
+        let folder = Folder::new();
+        let path = folder.file("a.csv", &text);
+        let bare = Options { header: false, ..options(Format::Csv) };
+        let mut records = Records::open(&path, &bare).unwrap();
+        records.by_ref().for_each(drop);
+        prop_assert_eq!(records.is_broken(), is_open, "{:?}", text);
     }
 }
