@@ -22,7 +22,7 @@ use queue::Queue;
 pub(crate) use queue::Read;
 
 /// Where the records of a command come from. The command has arguments called `texts` beside it.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Input {
     /// Read from FILE, plain or .gz or .zst; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
@@ -149,7 +149,13 @@ impl Input {
             return Ok(Source { queue: Arc::new(Queue::of(typed)), columns });
         }
         let path = match &self.input {
-            Some(path) => path.clone(),
+            Some(path) => {
+                // Better found out before a model is loaded than after.
+                if !is_standard_input(path) {
+                    std::fs::metadata(path).map_err(|e| Error::io("reading", path, e))?;
+                }
+                path.clone()
+            }
             None if stdin().is_terminal() => {
                 bail!("no text: give it as an argument, or with --input FILE (- is standard input)")
             }

@@ -410,7 +410,6 @@ fn usage_that_is_wrong() {
         ("answer --model m --question q --context c --input f", "--input"),
         ("classify --model m a --several", "required"),
         ("embed --model m a --pooling last", "--pooling"),
-        ("order --model m", "required"),
         ("forward --model m --input f", "required"),
         ("inspect", "required"),
         ("inspect --preset base m", "--preset"),

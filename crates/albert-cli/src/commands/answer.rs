@@ -30,7 +30,7 @@ the answer is empty, and start and end are null, where none is likelier. With --
 question of more than --max-question-length that is cut.")]
 pub(crate) struct Arguments {
     /// The question
-    #[arg(long, value_name = "TEXT", required_unless_present = "input")]
+    #[arg(long, value_name = "TEXT", requires = "asked")]
     question: Option<String>,
 
     /// The text that has the answer
@@ -39,12 +39,12 @@ pub(crate) struct Arguments {
         long = "context",
         value_name = "TEXT",
         requires = "question",
-        required_unless_present_any = ["context_file", "input"]
+        group = "asked"
     )]
     context: Option<String>,
 
     /// A file with the text that has the answer
-    #[arg(long, value_name = "FILE", requires = "question", conflicts_with_all = ["texts", "input"])]
+    #[arg(long, value_name = "FILE", requires = "question", group = "asked", conflicts_with_all = ["texts", "input"])]
     context_file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -126,12 +126,12 @@ impl How {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let answerer = QuestionAnswerer::new(&self.model.load()?)?.options(self.how.options())?;
         let columns = [
             Column::new("--question-column", self.question_column.as_ref(), "question"),
             Column::new("--context-column", self.context_column.as_ref(), "context"),
         ];
         let source = self.input.open_long(self.asked()?, &columns)?;
+        let answerer = QuestionAnswerer::new(&self.model.load()?)?.options(self.how.options())?;
         let answers = self.output.open(Ask::FIELDS)?;
         stream::run(&Ask { answerer }, &source, self.input.on_error, answers)
     }

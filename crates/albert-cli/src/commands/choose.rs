@@ -28,11 +28,11 @@ With --json, one object per question, whose keys are the columns of CSV:
 where index counts the options from 0, and the scores are in their order and add up to 1.")]
 pub(crate) struct Arguments {
     /// The options
-    #[arg(value_name = "OPTION", required_unless_present = "input", requires = "context")]
+    #[arg(value_name = "OPTION", requires = "context")]
     texts: Vec<String>,
 
     /// The text that the question is about
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input", requires = "texts")]
     context: Option<String>,
 
     /// The question
@@ -71,7 +71,6 @@ impl Arguments {
             Column::new("--question-column", self.question_column.as_ref(), "question"),
             Column::new("--options-column", self.options_column.as_ref(), "options"),
         ];
-        let chooser = Chooser::new(&self.model.load()?)?.too_long(self.truncate.too_long());
         let record = self.context.as_ref().map(|context| {
             typed([
                 ("context", json!(context)),
@@ -80,6 +79,7 @@ impl Arguments {
             ])
         });
         let source = self.input.open(record.into_iter().collect(), &columns)?;
+        let chooser = Chooser::new(&self.model.load()?)?.too_long(self.truncate.too_long());
         let answers = self.output.open(Choose::FIELDS)?;
         stream::run(&Choose { chooser }, &source, self.input.on_error, answers)
     }

@@ -66,6 +66,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
+        let source = self.columns.open(&self.input, &self.texts)?;
         let model = self.model.load()?;
         let too_long = self.columns.too_long();
         let (kind, labels, problem) = if self.labels.is_empty() {
@@ -84,7 +85,6 @@ impl Arguments {
             self.threshold.is_none() || problem == Problem::MultiLabel,
             "--threshold says which of several labels hold, but here one does: leave it out"
         );
-        let source = self.columns.open(&self.input, &self.texts)?;
         let job = Classify { kind, labels, problem, threshold: self.threshold.unwrap_or(0.5) };
         let answers = self.output.open(Classify::FIELDS)?;
         stream::run(&job, &source, self.input.on_error, answers)

@@ -88,9 +88,9 @@ impl Arguments {
                 path.display()
             );
         }
+        let source = self.columns.open(&self.input, &self.texts)?;
         let embedder = self.embedding.embedder(&self.model.load()?);
         let job = Embed { embedder: embedder.too_long(self.columns.too_long()) };
-        let source = self.columns.open(&self.input, &self.texts)?;
         let on_error = self.input.on_error;
         let Some(path) = self.output.of_vectors() else {
             return stream::run(&job, &source, on_error, self.output.open(Embed::FIELDS)?);

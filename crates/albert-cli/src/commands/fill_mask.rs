@@ -56,12 +56,12 @@ const TOKENS_OF_MASK: usize = 16;
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
+        let column = self.text_column.column();
+        let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
         let mut filler = MaskFiller::new(&self.model.load()?)?;
         if !self.candidates.is_empty() {
             filler = filler.among(&self.candidates)?;
         }
-        let column = self.text_column.column();
-        let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
         let job = FillMask { filler, top_k: self.top_k as usize };
         let answers = self.output.open(FillMask::FIELDS)?;
         stream::run(&job, &source, self.input.on_error, answers)

@@ -29,7 +29,7 @@ has the texts in their likeliest order, the places (from 0) where they stood, an
 that order among all.")]
 pub(crate) struct Arguments {
     /// Two texts or more
-    #[arg(value_name = "TEXT", num_args = 2.., required_unless_present = "input")]
+    #[arg(value_name = "TEXT", num_args = 2..)]
     texts: Vec<String>,
 
     #[command(flatten)]
@@ -59,26 +59,31 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let order = SentenceOrder::new(&self.model.load()?)?.too_long(self.truncate.too_long());
+        let load = || -> Result<SentenceOrder> {
+            let order = SentenceOrder::new(&self.model.load()?)?;
+            Ok(order.too_long(self.truncate.too_long()))
+        };
         if self.texts.len() > 2 || self.texts_column.is_some() {
             let columns = [Column::new("--texts-column", self.texts_column.as_ref(), "texts")];
             let list = (!self.texts.is_empty()).then(|| typed([("texts", json!(self.texts))]));
             let source = self.input.open(list.into_iter().collect(), &columns)?;
+            let several = Several { order: load()? };
             let answers = self.output.open(Several::FIELDS)?;
-            return stream::run(&Several { order }, &source, self.input.on_error, answers);
+            return stream::run(&several, &source, self.input.on_error, answers);
         }
         let columns = [
             Column::new("--text-column", self.text_column.as_ref(), "first"),
             Column::new("--pair-column", self.pair_column.as_ref(), "second"),
         ];
-        let input = self.input.with_bare_tsv(&columns);
+        let input = self.input.clone().with_bare_tsv(&columns);
         let pair = match self.texts.as_slice() {
             [first, second] => vec![typed([("first", json!(first)), ("second", json!(second))])],
             _ => Vec::new(),
         };
         let source = input.open(pair, &columns)?;
+        let order = Order { order: load()? };
         let answers = self.output.open(Order::FIELDS)?;
-        stream::run(&Order { order }, &source, input.on_error, answers)
+        stream::run(&order, &source, input.on_error, answers)
     }
 }
 

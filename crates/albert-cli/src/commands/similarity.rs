@@ -24,7 +24,7 @@ with a tab between them. A .tsv is such lines, without a header unless its first
 a and b, if neither --text-column, --pair-column, --no-header nor --input-format is given. With --json, one object per pair: {\"a\", \"b\", \"score\"}, from -1 to 1.")]
 pub(crate) struct Arguments {
     /// Two texts or more
-    #[arg(value_name = "TEXT", required_unless_present = "input")]
+    #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 
     #[command(flatten)]
@@ -58,10 +58,10 @@ impl Arguments {
             Column::new("--pair-column", self.pair_column.as_ref(), "b"),
         ];
         ensure!(self.texts.len() != 1, "one text cannot be compared: give two or more");
-        let embedder = self.embedding.embedder(&self.model.load()?);
-        let embedder = embedder.too_long(self.truncate.too_long());
         let input = self.input.with_bare_tsv(&columns);
         let source = input.open(pairs(&self.texts), &columns)?;
+        let embedder = self.embedding.embedder(&self.model.load()?);
+        let embedder = embedder.too_long(self.truncate.too_long());
         let answers = self.output.open(Similarity::FIELDS)?;
         stream::run(&Similarity { embedder }, &source, input.on_error, answers)
     }

@@ -67,9 +67,9 @@ impl Arguments {
             GroupingFlag::Average => Grouping::Average,
             GroupingFlag::Max => Grouping::Max,
         };
-        let tagger = Tagger::new(&self.model.load()?)?.grouping(grouping);
         let column = self.text_column.column();
         let source = self.input.open_long(arguments(&self.texts, column.default), &[column])?;
+        let tagger = Tagger::new(&self.model.load()?)?.grouping(grouping);
         let answers = self.output.open(Tag::FIELDS)?;
         stream::run(&Tag { tagger }, &source, self.input.on_error, answers)
     }

@@ -1,18 +1,19 @@
 //! Answers as text, JSONL or CSV, on standard output or into a file.
 
+use std::fs::File;
 use std::io::{BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::file::{NewFile, extension};
+use super::file::{NewFile, extension, open_device};
 use super::vectors::Vectors;
 
 /// Where the answers of a command go, and how they are written down.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Output {
-    /// Write the answers to FILE, which appears when it is whole
+    /// Write the answers to FILE, which appears when it is whole; - is standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -58,6 +59,7 @@ pub(crate) struct Answers {
 
 enum Sink {
     Standard(BufWriter<StdoutLock<'static>>),
+    Device(BufWriter<File>, PathBuf),
     File(NewFile),
 }
 
@@ -89,8 +91,13 @@ impl Output {
     /// Begins to write answers with these fields.
     pub(crate) fn open(&self, fields: &'static [&'static str]) -> Result<Answers> {
         let format = self.format()?;
-        let sink = match &self.output {
-            Some(path) => Sink::File(NewFile::create(path)?),
+        let file = self.output.as_deref().filter(|path| *path != Path::new("-"));
+        let sink = match file.map(|path| (path, open_device(path))) {
+            Some((path, Some(device))) => {
+                let device = device.map_err(|error| writing(path, error))?;
+                Sink::Device(BufWriter::with_capacity(1 << 16, device), path.to_owned())
+            }
+            Some((path, None)) => Sink::File(NewFile::create(path)?),
             None => Sink::Standard(BufWriter::with_capacity(1 << 16, std::io::stdout().lock())),
         };
         let mut answers = Answers { sink, format, fields };
@@ -104,7 +111,7 @@ impl Output {
 impl Answers {
     /// Whether the answers themselves go to standard output.
     pub(crate) fn on_standard_output(&self) -> bool {
-        matches!(self.sink, Sink::Standard(_))
+        !matches!(self.sink, Sink::File(_))
     }
 
     pub(crate) fn write<Item, Answer, S: Show<Item, Answer>>(
@@ -129,6 +136,7 @@ impl Answers {
     pub(crate) fn flush(&mut self) -> Result<()> {
         match &mut self.sink {
             Sink::Standard(out) => Ok(out.flush()?),
+            Sink::Device(out, path) => out.flush().map_err(|error| writing(path, error)),
             Sink::File(_) => Ok(()),
         }
     }
@@ -137,7 +145,7 @@ impl Answers {
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()?;
         match self.sink {
-            Sink::Standard(_) => Ok(()),
+            Sink::Standard(_) | Sink::Device(..) => Ok(()),
             Sink::File(file) => file.finish(),
         }
     }
@@ -145,9 +153,18 @@ impl Answers {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         match &mut self.sink {
             Sink::Standard(out) => Ok(out.write_all(bytes)?),
+            Sink::Device(out, path) => out.write_all(bytes).map_err(|error| writing(path, error)),
             Sink::File(file) => Ok(file.write_all(bytes).map_err(|error| file.failed(error))?),
         }
     }
+}
+
+/// That a device cannot be written to; a pipe whose reader is gone is no fault.
+fn writing(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return error.into();
+    }
+    albert::Error::io("writing", path, error).into()
 }
 
 /// What stands in a cell: a text as it is, nothing for null, otherwise JSON.
