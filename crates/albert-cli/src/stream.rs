@@ -239,3 +239,69 @@ impl<J: Job, W: Writer<J>> Stream<'_, J, W> {
         self.writer.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers a number with itself, fails for 7, and forgets to answer 0.
+    struct Numbers;
+
+    impl Job for Numbers {
+        type Item = u32;
+        type Answer = u32;
+
+        fn item(&self, _: &Record, _: &[String]) -> Result<u32> {
+            Ok(1)
+        }
+
+        fn tokens(&self, _: &u32) -> usize {
+            1
+        }
+
+        fn compute(&self, items: &[u32]) -> Result<Vec<u32>> {
+            anyhow::ensure!(!items.contains(&7), "a seven");
+            Ok(items.iter().copied().filter(|item| *item != 0).collect())
+        }
+    }
+
+    impl Writer<Numbers> for &mut Vec<u32> {
+        fn write(&mut self, _: &Numbers, _: &u32, answer: &u32) -> Result<()> {
+            self.push(*answer);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn finish(self) -> Result<()> {
+            Ok(())
+        }
+
+        fn on_terminal(&self) -> bool {
+            false
+        }
+    }
+
+    fn answers(items: &[u32]) -> Vec<u32> {
+        let mut written = Vec::new();
+        let (writer, on_error) = (&mut written, OnError::Skip);
+        let mut stream =
+            Stream { job: &Numbers, writer, on_error, bar: None, answered: 0, failed: 0 };
+        let places = vec![Place::Arguments; items.len()];
+        stream.answer_all(&places, items).unwrap();
+        written
+    }
+
+    #[test]
+    fn a_batch_is_halved_until_the_fault_is_found() {
+        assert_eq!(answers(&[1, 2, 7, 3, 4]), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a job answers each of its items")]
+    fn an_answer_that_is_missing_is_noticed() {
+        answers(&[1, 0, 2]);
+    }
+}

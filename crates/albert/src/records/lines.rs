@@ -58,7 +58,7 @@ impl Lines {
 /// A record that has more than so many bytes.
 pub(super) fn too_long(place: &Place, limit: usize, advice: &str) -> Error {
     let limit = limit >> 20;
-    let message = format!("{place}: longer than {limit} MiB, which is too much here; {advice}");
+    let message = format!("{place}: longer than {limit} MiB, the most for one record; {advice}");
     Error::new(ErrorKind::Format, message)
 }
 

@@ -210,6 +210,12 @@ fn csv_with_quotes_and_line_ends() {
         let expected = [json!(["line 2: more than 65536 fields"]), json!({"text": "b"})];
         assert_read(read(&folder.file(name, wide)), &expected);
     }
+    // As many columns as there may be, which is too many to compare each name with each.
+    let mut names: Vec<String> = (0..FIELDS_MAX).map(|number| format!("column {number}")).collect();
+    assert_read(read(&folder.file("many.csv", names.join(","))), &[]);
+    names[FIELDS_MAX - 1] = names[0].clone();
+    let expected = [json!(["many.csv, line 1", "two columns are called \"column 0\""])];
+    assert_read(read(&folder.file("many.csv", names.join(","))), &expected);
 }
 
 #[test]
