@@ -380,12 +380,12 @@ fn answers() {
     work.write("long.jsonl", record.to_string());
     let long = json_lines(&work.succeed("answer --model plain --json --input long.jsonl"));
     assert_eq!(long.len(), 1);
-    fs::File::create(work.path("huge.txt")).unwrap().set_len((64 << 20) + 1).unwrap();
+    fs::File::create(work.path("huge.txt")).unwrap().set_len((8 << 20) + 1).unwrap();
     for (arguments, parts) in [
         ("--question bota --context \t", &["\"context\" is empty"][..]),
         ("--question bota --context-file none.txt", &["none.txt", "no such file"]),
         ("--question bota --context lepu --doc-stride 0", &["doc_stride"]),
-        ("--question bota --context-file huge.txt", &["huge.txt", "64 MiB", "is this a text?"]),
+        ("--question bota --context-file huge.txt", &["huge.txt", "8 MiB", "is this a text?"]),
     ] {
         let mut command = work.albert("answer --model plain");
         assert_names(&work.fail_with(command.args(arguments.split(' '))), parts);

@@ -15,7 +15,7 @@ use crate::input::{Column, Input, text, typed};
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
-/// Find the answer to a question in a text of any length
+/// Find the answer to a question in a text, however much longer than the model reads at once
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   albert answer --model squad/model --question \"Who wrote it?\" --context \"Ada wrote it in 1843.\"

@@ -19,7 +19,7 @@ use crate::stream::{self, Job, about_tokens};
   albert tag --model ner/model \"Ada Lovelace lived in London.\"
   albert tag --model ner/model --input articles.jsonl --text-column body --output entities.jsonl
 
-Texts of any length are read whole, in windows that overlap. With --json, one object per text, whose
+Texts longer than the model are read whole, in windows that overlap. With --json, one object per text, whose
 keys are the columns of CSV; start and end count characters from 0:
   {\"text\", \"entities\": [{\"label\", \"text\", \"start\", \"end\", \"score\"}]}")]
 pub(crate) struct Arguments {

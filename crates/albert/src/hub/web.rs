@@ -345,5 +345,12 @@ fn not_reached(uri: &Uri, error: ureq::Error) -> Failure {
     };
     let (scheme, host, port) = origin(uri);
     let message = format!("reaching {scheme}://{host}:{port}: {words}");
-    Failure::Passing(Error::new(ErrorKind::Io, message).with_source(error))
+    // Without a network, or with a wrong address, trying again is only waiting.
+    let is_lasting = match &error {
+        ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
+    };
+    let failure = if is_lasting { Failure::Lasting } else { Failure::Passing };
+    failure(Error::new(ErrorKind::Io, message).with_source(error))
 }

@@ -27,7 +27,7 @@ use table::Table;
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of a record at most where a text is read in windows, whatever its length.
-pub const LONG_RECORD_BYTES_MAX: usize = 64 << 20;
+pub const LONG_RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// Fields of a row at most.
 const FIELDS_MAX: usize = 1 << 16;
