@@ -12,10 +12,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "error",
     "files",
     "records",
+    "scores",
     "random",
     "config",
     "tokenizer",

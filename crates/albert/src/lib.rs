@@ -2,7 +2,7 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict`; `error`, `files`, `records` and `random` stand below all of them.
+//! predict`; `error`, `files`, `records`, `scores` and `random` stand below all of them.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -15,6 +15,7 @@ pub mod model;
 pub mod predict;
 pub mod random;
 pub mod records;
+pub mod scores;
 pub mod tokenizer;
 pub mod train;
 
