@@ -2,7 +2,8 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict`; `error`, `files`, `records`, `scores` and `random` stand below all of them.
+//! predict`; `error`, `files`, `records`, `scores` and `random` stand below all of them, `tasks` on
+//! `config`.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -16,6 +17,7 @@ pub mod predict;
 pub mod random;
 pub mod records;
 pub mod scores;
+pub mod tasks;
 pub mod tokenizer;
 pub mod train;
 
