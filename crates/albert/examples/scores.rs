@@ -89,23 +89,21 @@ fn words(case: &Value) -> Result<Value, Failure> {
     }))
 }
 
-/// The questions of a case, which are lists of answers, the prediction, and how sure it is.
-fn questions(case: &Value) -> Result<Vec<(Vec<String>, String, Option<f64>)>, Failure> {
-    field(case, "questions")
-}
+/// The answers to a question, the prediction, and how sure it is that there is no answer.
+type Question = (Vec<String>, String, Option<f64>);
 
-fn answered(question: &(Vec<String>, String, Option<f64>)) -> Answered<'_> {
+fn answered(question: &Question) -> Answered<'_> {
     Answered { gold: &question.0, prediction: &question.1, no_answer: question.2 }
 }
 
 fn squad1(case: &Value) -> Result<Value, Failure> {
-    let questions = questions(case)?;
+    let questions: Vec<Question> = field(case, "questions")?;
     let scores = scores::squad1(&questions.iter().map(answered).collect::<Vec<_>>())?;
     Ok(json!({ "exact": scores.exact, "f1": scores.f1 }))
 }
 
 fn squad2(case: &Value) -> Result<Value, Failure> {
-    let questions = questions(case)?;
+    let questions: Vec<Question> = field(case, "questions")?;
     let questions: Vec<_> = questions.iter().map(answered).collect();
     let scores = scores::squad2(&questions, field(case, "threshold")?)?;
     let shares =

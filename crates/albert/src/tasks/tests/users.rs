@@ -138,9 +138,9 @@ fn predictions_are_written_as_their_judges_want_them() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     let text = || std::fs::read_to_string(&path).unwrap();
-    let rows = [("0", GluePrediction::Label("entailment")), ("1", GluePrediction::Number(2.71828))];
+    let rows = [("0", GluePrediction::Label("entailment")), ("1", GluePrediction::Number(2.34567))];
     write_glue(&path, rows.into_iter()).unwrap();
-    assert_eq!(text(), "index\tprediction\n0\tentailment\n1\t2.718\n");
+    assert_eq!(text(), "index\tprediction\n0\tentailment\n1\t2.346\n");
     write_choices(&path, [("high1.txt-0", 3)].into_iter()).unwrap();
     assert_eq!(text(), "id\tprediction\nhigh1.txt-0\tD\n");
     write_answers(&path, [("q2", "Zoë \"Ü\""), ("q1", "")].into_iter()).unwrap();
