@@ -12,12 +12,14 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 15] = [
     "error",
     "files",
     "records",
+    "scores",
     "random",
     "config",
+    "tasks",
     "tokenizer",
     "data",
     "backend",

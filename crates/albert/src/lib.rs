@@ -2,8 +2,9 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict`; `error`, `files`, `records` and `random` stand below all of them. `hub`, which stands
-//! beside `checkpoint` and brings a network stack, is there with the feature of that name.
+//! predict`; `error`, `files`, `records`, `scores` and `random` stand below all of them, `tasks` on
+//! `config`. `hub`, which stands beside `checkpoint` and brings a network stack, is there with the
+//! feature of that name.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -18,6 +19,8 @@ pub mod model;
 pub mod predict;
 pub mod random;
 pub mod records;
+pub mod scores;
+pub mod tasks;
 pub mod tokenizer;
 pub mod train;
 
