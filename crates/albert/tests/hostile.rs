@@ -70,6 +70,16 @@ fn read_store(place: &Place, path: &Path) -> Result<(), String> {
     (0..4).try_for_each(|number| place.judge(sampler.example(number)).map(drop))
 }
 
+/// The moments of an optimizer, as a checkpoint of a training run has them.
+const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
+
+/// Reads moments of ten elements.
+fn read_moments(place: &Place, path: &Path) -> Result<(), String> {
+    let moments = place.judge(checkpoint::read_tensors(path, &MOMENTS, 10))?;
+    assert!(moments.iter().flatten().all(|value| value.is_finite()));
+    Ok(())
+}
+
 /// What a place is read as, and the file of it that is damaged.
 type Reader = fn(&Place, &Path) -> Result<(), String>;
 
@@ -92,6 +102,10 @@ fn everything() -> Vec<(Place, &'static str, &'static str, Reader)> {
         let place = Place::of("import/albert/tf", &["albert_config.json", index, data]);
         all.push((place, "model.ckpt-7", file, read_model));
     }
+    let (place, file) = (Place::new(), "optimizer.safetensors");
+    let tensors = MOMENTS.map(|name| (name, &[0.5; 10][..], &[10][..]));
+    checkpoint::write_tensors(&tensors, &place.path().join(file)).unwrap();
+    all.push((place, file, file, read_moments));
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         let place = Place::new();
         trained().save(place.path()).unwrap();
