@@ -90,7 +90,8 @@ fn check(config: &ModelConfig) {
                     println!("{what} in {name} on {}: {error:.1e}", isa.name());
                 }
                 // A head of few outputs sums errors that many outputs would average.
-                let limit = if what == "logits" { 2.0 * limit } else { limit };
+                let is_rough = what == "logits" && precision == Precision::Bf16;
+                let limit = if is_rough { 1.5e-2 } else { limit };
                 assert!(error <= limit, "{what} in {name} on {}: {error:e}", isa.name());
                 // A precision that is not used would be as exact as f32.
                 assert!(precision == Precision::F32 || error > 1e-5, "{what} in {name}: {error:e}");
@@ -130,7 +131,7 @@ fn joint_head() {
     let contexts = [0..1, 20..69, 1..2, 5..32, 0..17];
     for isa in Isa::available() {
         for (precision, limit) in
-            [(Precision::F32, 1e-5), (Precision::Bf16, 5e-2), (Precision::Int8, 5e-2)]
+            [(Precision::F32, 1e-6), (Precision::Bf16, 1e-2), (Precision::Int8, 1e-2)]
         {
             let model = inference(isa, &config, precision);
             let space = &mut InferenceSpace::default();
@@ -143,6 +144,9 @@ fn joint_head() {
             }
             for (kind, (got, truth)) in kinds {
                 let (error, name) = (relative_error(&got, &truth), precision.name());
+                if std::env::var_os("SHOW_ERRORS").is_some() {
+                    println!("{kind} in {name} on {}: {error:.1e}", isa.name());
+                }
                 assert!(error <= limit, "{kind} in {name} on {}: {error:e}", isa.name());
             }
         }

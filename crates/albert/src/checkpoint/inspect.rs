@@ -125,16 +125,16 @@ impl Inspection {
         let layout = Layout::new(&self.config);
         let is_matrix = kept_as_bytes(&layout);
         self.sum(&layout, |parameter| match precision {
-            Precision::F32 => 4 * parameter.span.len,
-            Precision::Bf16 => 2 * parameter.span.len,
+            Precision::Bf16 => parameter.span.len.saturating_mul(2),
             Precision::Int8 if is_matrix(parameter) => parameter.span.len + 4 * parameter.shape[0],
-            Precision::Int8 => 4 * parameter.span.len,
+            Precision::F32 | Precision::Int8 => parameter.span.len.saturating_mul(4),
         })
     }
 
     fn sum(&self, layout: &Layout, of: impl Fn(&Parameter) -> usize) -> usize {
         let is_there =
             |parameter: &&Parameter| !self.absent.iter().any(|absent| absent == parameter.name());
-        layout.parameters.iter().filter(is_there).map(of).sum()
+        // A config may describe more than can be counted.
+        layout.parameters.iter().filter(is_there).map(of).fold(0, usize::saturating_add)
     }
 }

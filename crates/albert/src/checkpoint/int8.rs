@@ -63,7 +63,13 @@ impl Tensors {
             let message = format_args!("tensor {scale_name:?} is of type I8; expected F32");
             return Err(self.error_in(scales, message));
         }
-        let scales = self.values(&scale_name, scales, &[rows])?;
+        let stored = scales;
+        let scales = self.values(&scale_name, stored, &[rows])?;
+        // What the largest byte stands for must be a number too.
+        if let Some(row) = scales.iter().position(|scale| !(128.0 * scale).is_finite()) {
+            let message = format_args!("tensor {scale_name:?}: element {row} is too large a scale");
+            return Err(self.error_in(stored, message));
+        }
         Ok((self.bytes(tensor).iter().map(|byte| byte.cast_signed()).collect(), scales))
     }
 
