@@ -6,19 +6,18 @@ mod decode;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::encode::{self, EncodeOptions, Window, Windows};
 use super::{Model, TooLong};
 use crate::config::Head;
 use crate::error::{Error, Result};
-use crate::tokenizer::{Encoding, InputOptions};
+use crate::tokenizer::Encoding;
 use decode::Asked;
 
 /// Starts, and ends of each, that the joint head is asked for; the original's `start_n_top` and
 /// `end_n_top`.
 const JOINT_BEAM: usize = 5;
-
-/// `[CLS]` and two `[SEP]`.
-const SPECIAL_TOKENS: usize = 3;
 
 /// How contexts are read and answers chosen. The names are those of the original's flags.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,16 +93,6 @@ pub struct QuestionAnswerer {
     joint: bool,
 }
 
-/// All that one call reads.
-struct Reading<'a> {
-    contexts: Vec<Encoding>,
-    asked: Vec<Asked<'a>>,
-    /// The windows of all questions, one after the other.
-    inputs: Vec<Encoding>,
-    /// The rows of the context in each of them.
-    rows: Vec<Range<usize>>,
-}
-
 impl QuestionAnswerer {
     /// Answers with `model`.
     ///
@@ -164,102 +153,89 @@ impl QuestionAnswerer {
     /// A question or a context without words; a question that is too long, or one that leaves no
     /// room for the context. The message counts the questions from 1.
     pub fn answer(&self, pairs: &[(&str, &str)]) -> Result<Vec<Answers>> {
-        let reading = self.read(pairs)?;
+        let questions = self.read(pairs)?;
+        let asked = pairs.iter().zip(&questions);
+        let asked: Vec<_> = asked.map(|(&(_, context), windows)| (context, windows)).collect();
+        self.answer_windows(&asked)
+    }
+
+    /// Answers questions that are tokens already, each with its context.
+    pub(crate) fn answer_windows(&self, asked: &[(&str, &Windows)]) -> Result<Vec<Answers>> {
+        let windows = || asked.iter().flat_map(|(_, question)| &question.windows);
+        let inputs: Vec<&Encoding> = windows().map(|window| &window.encoding).collect();
         if self.joint {
-            let scores = self.model.in_batches(&reading.inputs, |batch, range, space| {
-                let rows = &reading.rows[range];
-                self.model.inference().joint_answers(batch, rows, JOINT_BEAM, space)
+            let of = |(_, question): &(&str, &'_ Windows)| {
+                let rows =
+                    |window: &Window| question.first_row..question.first_row + window.tokens.len();
+                question.windows.iter().map(rows).collect::<Vec<_>>()
+            };
+            let rows: Vec<Range<usize>> = asked.iter().flat_map(of).collect();
+            let scores = self.model.in_batches(&inputs, |batch, range, space| {
+                self.model.inference().joint_answers(batch, &rows[range], JOINT_BEAM, space)
             })?;
-            return Ok(reading.decode(&scores, |asked, context, of| {
-                self.options.decode_joint(asked, context, of)
-            }));
+            return Ok(decode(asked, &scores, |asked, of| self.options.decode_joint(asked, of)));
         }
-        let logits = self.model.in_batches(&reading.inputs, |batch, _, space| {
+        let logits = self.model.in_batches(&inputs, |batch, _, space| {
             let logits = self.model.inference().token_logits(batch, space);
             let rows = batch.starts().windows(2).map(|ends| 2 * ends[0]..2 * ends[1]);
             rows.map(|rows| logits[rows].to_vec()).collect::<Vec<Vec<f32>>>()
         })?;
-        Ok(reading
-            .decode(&logits, |asked, context, of| self.options.decode_plain(asked, context, of)))
+        Ok(decode(asked, &logits, |asked, of| self.options.decode_plain(asked, of)))
     }
 
     /// The windows of all questions. The tokens of a context are found once, however many
     /// questions are about it.
-    fn read<'a>(&self, pairs: &[(&'a str, &'a str)]) -> Result<Reading<'a>> {
-        let mut known: HashMap<&str, usize> = HashMap::new();
-        let (contexts, asked, inputs, rows) = (vec![], vec![], vec![], vec![]);
-        let mut reading = Reading { contexts, asked, inputs, rows };
-        for (number, &(question, context)) in (1..).zip(pairs) {
-            let wrong = |what: &str| Err(Error::input(format!("question {number}: {what}")));
-            let encoding = match known.get(context) {
-                Some(&at) => at,
+    fn read(&self, pairs: &[(&str, &str)]) -> Result<Vec<Windows>> {
+        let mut known: HashMap<&str, Arc<Encoding>> = HashMap::new();
+        let (tokenizer, options) = (self.model.tokenizer(), self.encode_options());
+        let mut read = |question, context| {
+            let context = match known.get(context) {
+                Some(tokens) => Arc::clone(tokens),
                 None => {
-                    reading.contexts.push(self.tokens(context)?);
-                    known.insert(context, reading.contexts.len() - 1);
-                    reading.contexts.len() - 1
+                    let tokens = Arc::new(encode::tokens(tokenizer, context)?);
+                    known.insert(context, Arc::clone(&tokens));
+                    tokens
                 }
             };
-            let tokens = &reading.contexts[encoding];
-            if tokens.is_empty() {
-                return wrong("there is no word in the context: give the text that may answer it");
-            }
-            let question = self.tokens(question)?;
-            if question.is_empty() {
-                return wrong("there is no word in it");
-            }
-            let (question, room) = match self.fit(question) {
-                Ok(fitting) => fitting,
-                Err(what) => return wrong(&what),
-            };
-            let first_row = question.len() + 2;
-            let windows = windows_of(tokens.len(), room, self.options.doc_stride);
-            for window in &windows {
-                let part = tokens.slice(window.clone());
-                reading.rows.push(first_row..first_row + part.len());
-                let input = self.model.tokenizer().assemble(
-                    question.clone(),
-                    Some(part),
-                    &InputOptions::default(),
-                )?;
-                reading.inputs.push(input);
-            }
-            reading.asked.push(Asked { context, encoding, windows, first_row });
-        }
-        Ok(reading)
-    }
-
-    fn tokens(&self, text: &str) -> Result<Encoding> {
-        let options = InputOptions {
-            special_tokens_in_text: true,
-            special_tokens: false,
-            ..InputOptions::default()
-        };
-        self.model.tokenizer().encode_input(text, None, &options)
-    }
-
-    /// The question as it may be asked, and how many tokens of a context fit beside it.
-    fn fit(&self, question: Encoding) -> std::result::Result<(Encoding, usize), String> {
-        let (length, longest) = (question.len(), self.options.max_question_length);
-        let question = match self.options.too_long {
-            _ if length <= longest => question,
-            TooLong::Truncate => question.slice(0..longest),
-            TooLong::Refuse => {
-                return Err(format!(
-                    "it has {length} tokens but at most {longest} are allowed \
-                     (max_question_length): shorten it, or have it truncated"
+            if context.is_empty() {
+                return Err(Error::input(
+                    "there is no word in the context: give the text that may answer it",
                 ));
             }
+            let question = self.fit(encode::tokens(tokenizer, question)?)?;
+            encode::windows(tokenizer, &question, context, &options)
         };
+        let number = |(number, &(question, context))| {
+            let windows: Result<Windows> = read(question, context);
+            windows.map_err(|error| Error::input(format!("question {number}: {error}")))
+        };
+        (1..).zip(pairs).map(number).collect()
+    }
+
+    /// How its options say that questions and contexts become inputs.
+    pub(crate) fn encode_options(&self) -> EncodeOptions {
         let positions = self.model.config().max_position_embeddings;
-        let length = self.options.max_sequence_length.unwrap_or(positions.min(384));
-        let taken = question.len() + SPECIAL_TOKENS;
-        if taken >= length {
-            return Err(format!(
-                "it takes {taken} of {length} tokens, special tokens included, which leaves none \
-                 for the context; shorten it"
-            ));
+        EncodeOptions {
+            max_length: self.options.max_sequence_length.unwrap_or(positions.min(384)),
+            doc_stride: self.options.doc_stride,
+            max_question_length: self.options.max_question_length,
         }
-        Ok((question, length - taken))
+    }
+
+    /// The question as it may be asked.
+    fn fit(&self, question: Encoding) -> Result<Encoding> {
+        let (length, longest) = (question.len(), self.options.max_question_length);
+        if question.is_empty() {
+            return Err(Error::input("there is no word in it"));
+        }
+        match self.options.too_long {
+            _ if length <= longest => Ok(question),
+            TooLong::Truncate => Ok(question.slice(0..longest)),
+            TooLong::Refuse => Err(Error::input(format!(
+                "it has {length} tokens but at most {longest} are allowed \
+                 (max_question_length): shorten it, or have it truncated"
+            ))),
+        }
     }
 }
 
@@ -274,31 +250,17 @@ impl Answer {
     }
 }
 
-impl Reading<'_> {
-    /// What `decode` makes of each question and what was computed for its windows.
-    fn decode<T>(
-        &self,
-        computed: &[T],
-        mut decode: impl FnMut(&Asked<'_>, &Encoding, &[T]) -> Answers,
-    ) -> Vec<Answers> {
-        let mut rest = computed;
-        let mut one = |asked: &Asked<'_>| {
-            let (of_question, others) = rest.split_at(asked.windows.len());
-            rest = others;
-            decode(asked, &self.contexts[asked.encoding], of_question)
-        };
-        self.asked.iter().map(&mut one).collect()
-    }
-}
-
-/// The windows of at most `room` tokens over a context of `length`, as in the original
-/// (`squad_utils.py`): each `stride` after the one before.
-fn windows_of(length: usize, room: usize, stride: usize) -> Vec<Range<usize>> {
-    let (mut windows, mut start) = (vec![], 0);
-    while length - start > room {
-        windows.push(start..start + room);
-        start += stride.min(room);
-    }
-    windows.push(start..length);
-    windows
+/// What `decode` makes of each question and what was computed for its windows.
+fn decode<T>(
+    asked: &[(&str, &Windows)],
+    computed: &[T],
+    decode: impl Fn(&Asked<'_>, &[T]) -> Answers,
+) -> Vec<Answers> {
+    let mut rest = computed;
+    let mut one = |&(context, windows): &(&str, &Windows)| {
+        let (of_question, others) = rest.split_at(windows.windows.len());
+        rest = others;
+        decode(&Asked { context, windows }, of_question)
+    };
+    asked.iter().map(&mut one).collect()
 }

@@ -1,9 +1,10 @@
 //! The best of several options, given a text: RACE's questions, the endings of a story.
 
+use super::encode::{option_input, tokens};
 use super::{Input, Model, TooLong, largest, softmax};
 use crate::config::Head;
 use crate::error::{Error, Result};
-use crate::tokenizer::{Encoding, InputOptions, Truncation};
+use crate::tokenizer::Encoding;
 
 /// A choice to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,21 +84,17 @@ impl Chooser {
     }
 
     fn encode(&self, context: &str, option: &str) -> Result<Encoding> {
+        let tokenizer = self.model.tokenizer();
         if self.too_long == TooLong::Refuse {
             return self.model.encode(Input::from((context, option)), TooLong::Refuse);
         }
-        let options = InputOptions {
-            max_length: Some(self.model.config().max_position_embeddings),
-            truncation: Truncation::OnlyFirst,
-            special_tokens_in_text: true,
-            ..InputOptions::default()
-        };
-        self.model.tokenizer().encode_input(context, Some(option), &options)
+        let limit = self.model.config().max_position_embeddings;
+        option_input(tokenizer, &tokens(tokenizer, context)?, option, limit)
     }
 }
 
 /// The question with the option in it.
-fn filled(question: &str, option: &str) -> String {
+pub(super) fn filled(question: &str, option: &str) -> String {
     if question.contains('_') {
         question.replace('_', option)
     } else if question.is_empty() {

@@ -5,6 +5,7 @@ mod answer;
 mod choose;
 mod classify;
 mod embed;
+pub(crate) mod encode;
 mod fill_mask;
 mod sentence_order;
 mod tag;
@@ -12,6 +13,7 @@ mod text;
 mod windows;
 mod zero_shot;
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,6 +22,7 @@ pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
 pub use choose::{Choice, Chooser, Question};
 pub use classify::{Classifier, Scores};
 pub use embed::{Embedder, cosine_similarity};
+pub use encode::EncodeOptions;
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
 pub use sentence_order::{OrderScores, Ordered, SentenceOrder};
 pub use tag::{Entity, Grouping, Tagger};
@@ -65,7 +68,7 @@ pub struct Model {
 
 struct Loaded {
     model: InferenceModel,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     warnings: Vec<String>,
     /// Spaces that no call is using.
     idle: Mutex<Vec<InferenceSpace>>,
@@ -128,16 +131,26 @@ impl Model {
         let LoadedForInference { model, warnings } =
             checkpoint::load_for_inference(path, &backend, options.precision)?;
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
-        let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
-        if ids > vocab_size {
-            return Err(Error::input(format!(
-                "{}: the tokenizer has {ids} ids, and the model a vocabulary of {vocab_size}: \
-                 they do not belong together",
-                path.display()
-            )));
-        }
-        let loaded = Loaded { model, tokenizer, warnings, idle: Mutex::default() };
-        Ok(Self { loaded: Arc::new(loaded) })
+        check_vocabulary(&model, &tokenizer)
+            .map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
+        Ok(Self::together(model, Arc::new(tokenizer), warnings))
+    }
+
+    /// A model that is in memory already, with its tokenizer.
+    ///
+    /// # Errors
+    /// A tokenizer with more ids than the model.
+    pub fn from_parts(
+        inference: InferenceModel,
+        tokenizer: impl Into<Arc<Tokenizer>>,
+    ) -> Result<Self> {
+        let tokenizer = tokenizer.into();
+        check_vocabulary(&inference, &tokenizer).map_err(Error::input)?;
+        Ok(Self::together(inference, tokenizer, Vec::new()))
+    }
+
+    fn together(model: InferenceModel, tokenizer: Arc<Tokenizer>, warnings: Vec<String>) -> Self {
+        Self { loaded: Arc::new(Loaded { model, tokenizer, warnings, idle: Mutex::default() }) }
     }
 
     /// A sentence for each key or tensor of its files that was not understood.
@@ -200,9 +213,9 @@ impl Model {
 
     /// Runs `compute` on the encodings, so many at a time as are computed together; it is told
     /// which, and gives what there is for each of them. Returns all in order.
-    fn in_batches<T>(
+    pub(crate) fn in_batches<T, E: Borrow<Encoding>>(
         &self,
-        encodings: &[Encoding],
+        encodings: &[E],
         mut compute: impl FnMut(&Batch, Range<usize>, &mut InferenceSpace) -> Vec<T>,
     ) -> Result<Vec<T>> {
         let mut results = Vec::with_capacity(encodings.len());
@@ -210,7 +223,7 @@ impl Model {
         while start < encodings.len() {
             let mut batch = Batch::new();
             let mut end = start;
-            while let Some(next) = encodings.get(end) {
+            while let Some(next) = encodings.get(end).map(Borrow::borrow) {
                 if end > start && batch.tokens() + next.len() > TOKENS_PER_BATCH {
                     break;
                 }
@@ -233,7 +246,7 @@ impl Model {
     }
 
     /// The error of a model that lacks what a task needs.
-    fn lacks(&self, what: &str, instead: &str) -> Error {
+    pub(crate) fn lacks(&self, what: &str, instead: &str) -> Error {
         let has = match &self.config().head {
             Some(head) if !head.is_of_tokens() && !self.inference().parts().pooler => {
                 format!("{} needs a pooler, and its file has none", head.name())
@@ -246,8 +259,23 @@ impl Model {
     }
 }
 
+/// What is wrong with a tokenizer that has more ids than the model.
+fn check_vocabulary(
+    model: &InferenceModel,
+    tokenizer: &Tokenizer,
+) -> std::result::Result<(), String> {
+    let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
+    if ids <= vocab_size {
+        return Ok(());
+    }
+    Err(format!(
+        "the tokenizer has {ids} ids, and the model a vocabulary of {vocab_size}: they do not \
+         belong together"
+    ))
+}
+
 /// The probabilities of a row of logits.
-fn softmax(logits: &[f32]) -> Vec<f32> {
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
     let sum: f32 = powers.iter().sum();
@@ -255,7 +283,7 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 /// The largest and its place, of equals the first.
-fn largest(scores: &[f32]) -> (usize, f32) {
+pub(crate) fn largest(scores: &[f32]) -> (usize, f32) {
     let first = (0, f32::NEG_INFINITY);
     let larger = |best: (usize, f32), (at, &score): (usize, &f32)| {
         if score > best.1 { (at, score) } else { best }

@@ -62,7 +62,7 @@ impl Encoding {
         *self.special_tokens_mask.last_mut().expect("just pushed") = true;
     }
 
-    fn append(&mut self, text: Encoding, type_id: u32) {
+    pub(super) fn append(&mut self, text: Encoding, type_id: u32) {
         self.type_ids.resize(self.len() + text.len(), type_id);
         self.ids.extend(text.ids);
         self.tokens.extend(text.tokens);

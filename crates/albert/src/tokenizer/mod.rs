@@ -18,6 +18,7 @@ mod pipeline;
 mod seeds;
 mod sentencepiece;
 mod spanned;
+mod split;
 mod train;
 mod trie;
 mod unigram_trainer;

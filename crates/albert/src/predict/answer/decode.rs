@@ -5,18 +5,22 @@ use std::ops::Range;
 
 use super::{Answer, AnswerOptions, Answers};
 use crate::model::JointScores;
+use crate::predict::encode::Windows;
 use crate::predict::text::trim;
 use crate::predict::windows::best_window as most_around;
 use crate::tokenizer::Encoding;
 
-/// A question and the windows through which its context is read.
+/// A question and its context.
+#[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) context: &'a str,
-    /// The place of the context's tokens in `Reading::contexts`.
-    pub(super) encoding: usize,
-    pub(super) windows: Vec<Range<usize>>,
-    /// The row of the context's first token in each window.
-    pub(super) first_row: usize,
+    pub(super) windows: &'a Windows,
+}
+
+impl Asked<'_> {
+    fn ranges(&self) -> Vec<Range<usize>> {
+        self.windows.windows.iter().map(|window| window.tokens.clone()).collect()
+    }
 }
 
 /// Tokens of a context that may be an answer, from the first to the last.
@@ -30,15 +34,11 @@ struct Span {
 
 impl AnswerOptions {
     /// `logits` of a window: start and end of each row.
-    pub(super) fn decode_plain(
-        &self,
-        asked: &Asked<'_>,
-        context: &Encoding,
-        logits: &[Vec<f32>],
-    ) -> Answers {
+    pub(super) fn decode_plain(&self, asked: &Asked<'_>, logits: &[Vec<f32>]) -> Answers {
+        let (context, windows) = (&*asked.windows.context, asked.ranges());
         let of_token = |token: usize| {
-            let window = best_window(&asked.windows, token);
-            let row = asked.first_row + token - asked.windows[window].start;
+            let window = best_window(&windows, token);
+            let row = asked.windows.first_row + token - windows[window].start;
             (f64::from(logits[window][2 * row]), f64::from(logits[window][2 * row + 1]))
         };
         let (starts, ends): (Vec<f64>, Vec<f64>) = (0..context.len()).map(of_token).unzip();
@@ -66,19 +66,16 @@ impl AnswerOptions {
         }
     }
 
-    pub(super) fn decode_joint(
-        &self,
-        asked: &Asked<'_>,
-        context: &Encoding,
-        scores: &[JointScores],
-    ) -> Answers {
+    pub(super) fn decode_joint(&self, asked: &Asked<'_>, scores: &[JointScores]) -> Answers {
+        let (context, windows) = (&*asked.windows.context, asked.ranges());
         let mut spans = vec![];
-        for (number, (scores, window)) in scores.iter().zip(&asked.windows).enumerate() {
+        for (number, (scores, window)) in scores.iter().zip(&windows).enumerate() {
             // Row 0 is `[CLS]`, the only one outside of the context.
-            let token = |row: usize| Some(row.checked_sub(asked.first_row)? + window.start);
+            let first_row = asked.windows.first_row;
+            let token = |row: usize| Some(row.checked_sub(first_row)? + window.start);
             for start in &scores.starts {
                 let Some(first) = token(start.token) else { continue };
-                if best_window(&asked.windows, first) != number {
+                if best_window(&windows, first) != number {
                     continue;
                 }
                 let ends = start.ends.iter().filter_map(|&(row, score)| {
@@ -199,9 +196,11 @@ fn best_window(windows: &[Range<usize>], token: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::windows_of;
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::JointStart;
+    use crate::predict::encode::{Window, windows_of};
 
     const CONTEXT: &str = "It is the city of Rome.";
 
@@ -212,11 +211,17 @@ mod tests {
         Encoding { ids: vec![9; 7], offsets, words, ..Encoding::default() }
     }
 
-    fn asked(windows: Vec<Range<usize>>) -> Asked<'static> {
-        Asked { context: CONTEXT, encoding: 0, windows, first_row: 3 }
+    fn asked(ranges: Vec<Range<usize>>) -> Windows {
+        let window = |tokens: Range<usize>| Window { tokens, encoding: Encoding::default() };
+        let windows = ranges.into_iter().map(window).collect();
+        Windows { context: Arc::new(encoding()), first_row: 3, windows }
     }
 
-    fn whole() -> Asked<'static> {
+    fn plain(options: &AnswerOptions, windows: &Windows, logits: &[Vec<f32>]) -> Answers {
+        options.decode_plain(&Asked { context: CONTEXT, windows }, logits)
+    }
+
+    fn whole() -> Windows {
         asked(windows_of(7, 7, 1))
     }
 
@@ -239,7 +244,7 @@ mod tests {
         let e = |x: f64| x.exp();
         let sums = (5.0 + 2.0 * e(1.0) + e(3.0), 4.0 + e(1.0) + 2.0 * e(2.0) + e(4.0));
         let options = AnswerOptions { align_to_words: false, n_best: 2, ..Default::default() };
-        let found = options.decode_plain(&whole(), &encoding(), &logits);
+        let found = plain(&options, &whole(), &logits);
         assert_eq!(ranges(&found), ["Rome", "the city of Rome"]);
         let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-6, "{a} {b}");
         close(found.candidates[0].score, e(7.0) / sums.0 / sums.1);
@@ -248,7 +253,7 @@ mod tests {
 
         // "Rome" and "." are one word, so their scores add up.
         let options = AnswerOptions { n_best: 50, ..AnswerOptions::default() };
-        let found = options.decode_plain(&whole(), &encoding(), &logits);
+        let found = plain(&options, &whole(), &logits);
         assert_eq!(ranges(&found)[..2], ["Rome.", "the city of Rome."]);
         close(found.candidates[0].score, (e(7.0) + e(4.0) + e(1.0)) / sums.0 / sums.1);
         close(found.candidates[1].score, (e(5.0) + e(2.0)) / sums.0 / sums.1);
@@ -268,7 +273,7 @@ mod tests {
                 ..AnswerOptions::default()
             };
             let logits = [rows((0.0, 0.0), &tokens)];
-            let found = options.decode_plain(&whole(), &encoding(), &logits);
+            let found = plain(&options, &whole(), &logits);
             assert_eq!(ranges(&found), [expected]);
         }
     }
@@ -279,7 +284,7 @@ mod tests {
         let logits = [rows((4.0, 5.0), &TOKENS)];
         let has_answer = |no_answer: Option<f32>| {
             let options = AnswerOptions { no_answer, ..AnswerOptions::default() };
-            let found = options.decode_plain(&whole(), &encoding(), &logits);
+            let found = plain(&options, &whole(), &logits);
             assert_eq!(ranges(&found), ["Rome."]);
             found.best.is_some()
         };
@@ -306,7 +311,7 @@ mod tests {
             rows((1.0, 1.0), &[(40.0, 40.0), quiet, (6.0, 7.0), quiet, quiet]),
         ];
         let options = AnswerOptions { align_to_words: false, n_best: 3, ..Default::default() };
-        let found = options.decode_plain(&asked(windows), &encoding(), &logits);
+        let found = plain(&options, &asked(windows), &logits);
         assert_eq!(ranges(&found), ["of", "the city of", "the"]);
         let e = |x: f64| x.exp();
         let sums = (e(1.0) + 5.0 + e(5.0) + e(6.0), e(1.0) + 5.0 + e(5.0) + e(7.0));
@@ -334,7 +339,8 @@ mod tests {
         ];
         let decode = |no_answer: Option<f32>| {
             let options = AnswerOptions { n_best: 5, no_answer, ..AnswerOptions::default() };
-            options.decode_joint(&asked(vec![0..5, 2..7]), &encoding(), &scores)
+            let windows = &asked(vec![0..5, 2..7]);
+            options.decode_joint(&Asked { context: CONTEXT, windows }, &scores)
         };
         let found = decode(None);
         assert_eq!(ranges(&found), ["the city", "of"]);
