@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "error",
     "files",
     "records",
@@ -28,6 +28,7 @@ const MODULES: [&str; 15] = [
     "hub",
     "train",
     "predict",
+    "evaluate",
 ];
 
 fn root() -> PathBuf {

@@ -2,7 +2,7 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict`; `error`, `files`, `records`, `scores` and `random` stand below all of them, `tasks` on
+//! predict → evaluate`; `error`, `files`, `records`, `scores` and `random` stand below all of them, `tasks` on
 //! `config`. `hub`, which stands beside `checkpoint` and brings a network stack, is there with the
 //! feature of that name.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod files;
 #[cfg(feature = "hub")]
 pub mod hub;

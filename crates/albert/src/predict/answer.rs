@@ -35,7 +35,9 @@ pub struct AnswerOptions {
     pub max_answer_length: usize,
     /// The most candidates that are given.
     pub n_best: usize,
-    /// Whether an answer is extended to whole words, as the tokenizer cuts them.
+    /// Whether an answer is extended to whole words, as the tokenizer cuts them, and the
+    /// probabilities of places with the same words add up, as the pipeline of `transformers` does.
+    /// The original does neither.
     pub align_to_words: bool,
     /// If `None`, there always is an answer. Else there is none if that is better than the best
     /// candidate by more than this many logits (the original's `null_score_diff_threshold`); with
@@ -81,8 +83,15 @@ pub struct Answers {
     pub best: Option<Answer>,
     /// The probability that there is no answer, by the window that is least sure of it.
     pub no_answer_score: f32,
+    /// How much speaks for there being no answer, which [`AnswerOptions::no_answer`] is compared
+    /// with: by how many logits it is better than the best candidate; with the joint head, its
+    /// logit.
+    pub no_answer_odds: f64,
     /// The best parts of the context, best first. Their texts differ in more than case.
     pub candidates: Vec<Answer>,
+    /// The logits of the first and the last token of each candidate; with the joint head, the
+    /// logarithms of their probabilities.
+    pub(crate) logits: Vec<(f64, f64)>,
 }
 
 /// A model with a head for questions.

@@ -64,6 +64,9 @@ struct Part {
     scores: Vec<f32>,
 }
 
+/// The word of each token of a sentence, and the windows it is read in.
+type WordsInWindows = (Vec<Option<u32>>, Vec<Range<usize>>);
+
 /// A range of the text with its likeliest label.
 struct Labelled {
     range: Range<usize>,
@@ -142,6 +145,43 @@ impl Tagger {
             entities(text, &parts, self.labels(), self.grouping)
         };
         Ok(texts.iter().zip(&encodings).zip(&windows).map(&mut tag).collect())
+    }
+
+    /// For each word of sentences that are cut into words, the logits of its first token; `None` of
+    /// a word without tokens. Long sentences are read in windows of `max_length` tokens, special
+    /// tokens included, which are more than two.
+    pub(crate) fn word_logits(
+        &self,
+        sentences: &[&[String]],
+        max_length: usize,
+    ) -> Result<Vec<Vec<Option<Vec<f32>>>>> {
+        let (tokenizer, labels) = (self.model.tokenizer(), self.labels().len());
+        let (mut encodings, mut inputs) = (vec![], vec![]);
+        for words in sentences {
+            let encoding = tokenizer.encode_words(words)?;
+            let windows = windows_of(&encoding.words, max_length - 2);
+            for window in &windows {
+                let part = encoding.slice(window.clone());
+                inputs.push(tokenizer.assemble(part, None, &InputOptions::default())?);
+            }
+            encodings.push((encoding.words, windows));
+        }
+        let mut logits = self.logits(&inputs)?.into_iter();
+        let mut first_tokens = |(sentence, (words, windows)): (&&[String], WordsInWindows)| {
+            let of_sentence: Vec<Vec<f32>> = logits.by_ref().take(windows.len()).collect();
+            let mut found = vec![None; sentence.len()];
+            for (token, word) in words.iter().enumerate() {
+                let word = word.expect("each token is of a word") as usize;
+                if found[word].is_none() {
+                    let window = best_window(&windows, token, |_| 0);
+                    // After the `[CLS]` of the window.
+                    let row = (token - windows[window].start + 1) * labels;
+                    found[word] = Some(of_sentence[window][row..row + labels].to_vec());
+                }
+            }
+            found
+        };
+        Ok(sentences.iter().zip(encodings).map(&mut first_tokens).collect())
     }
 
     /// `[tokens, labels]` for each input, special tokens included.

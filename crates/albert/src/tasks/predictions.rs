@@ -133,7 +133,11 @@ fn write_object<'a>(path: &Path, rows: impl Iterator<Item = (&'a str, Value)>) -
 /// # Errors
 /// An example that is no sentence, or another number of tags than of words; a failed file
 /// operation.
-pub fn write_tags(path: &Path, examples: &[Example], predicted: &[Vec<String>]) -> Result<()> {
+pub fn write_tags<T: AsRef<str>>(
+    path: &Path,
+    examples: &[Example],
+    predicted: &[Vec<T>],
+) -> Result<()> {
     if examples.len() != predicted.len() {
         let (count, sentences) = (predicted.len(), examples.len());
         return Err(Error::input(format!("tags of {count} sentences for {sentences}")));
@@ -158,7 +162,7 @@ pub fn write_tags(path: &Path, examples: &[Example], predicted: &[Vec<String>]) 
             if let Some(Target::Tags(gold)) = &example.target {
                 text.extend([separator, &gold[index]]);
             }
-            text.extend([separator, tag, "\n"]);
+            text.extend([separator, tag.as_ref(), "\n"]);
         }
         text.push('\n');
     }

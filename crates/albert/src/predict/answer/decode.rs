@@ -32,6 +32,9 @@ struct Span {
     logit: f64,
 }
 
+/// A candidate on its way: its bytes, its score, and the logits of its ends.
+type Found = (Range<usize>, f64, (f64, f64));
+
 impl AnswerOptions {
     /// `logits` of a window: start and end of each row.
     pub(super) fn decode_plain(&self, asked: &Asked<'_>, logits: &[Vec<f32>]) -> Answers {
@@ -56,13 +59,20 @@ impl AnswerOptions {
             self.spans_wanted(),
         );
         let best = spans.first().map_or(f64::NEG_INFINITY, |span| span.logit);
-        let scored = spans.iter().map(|span| (*span, score(starts[span.first], ends[span.last])));
-        let candidates = self.candidates(asked.context, context, scored, true);
-        let allows = |least: f32| null.0 + null.1 - best <= f64::from(least);
+        let scored = spans.iter().map(|span| {
+            let logits = (starts[span.first], ends[span.last]);
+            (*span, score(logits.0, logits.1), logits)
+        });
+        let adds = self.align_to_words;
+        let (candidates, logits) = self.candidates(asked.context, context, scored, adds);
+        let no_answer_odds = null.0 + null.1 - best;
+        let allows = |least: f32| no_answer_odds <= f64::from(least);
         Answers {
             best: candidates.first().filter(|_| self.no_answer.is_none_or(allows)).cloned(),
             no_answer_score: score(null.0, null.1) as f32,
+            no_answer_odds,
             candidates,
+            logits,
         }
     }
 
@@ -79,22 +89,25 @@ impl AnswerOptions {
                     continue;
                 }
                 let ends = start.ends.iter().filter_map(|&(row, score)| {
-                    let logit = f64::from(start.score) + f64::from(score);
-                    Some(Span { first, last: token(row)?, logit })
+                    let (start, end) = (f64::from(start.score), f64::from(score));
+                    let span = Span { first, last: token(row)?, logit: start + end };
+                    Some((span, span.logit.exp(), (start, end)))
                 });
                 let longest = first + self.max_answer_length.min(context.len());
-                spans.extend(ends.filter(|span| (first..longest).contains(&span.last)));
+                spans.extend(ends.filter(|(span, ..)| (first..longest).contains(&span.last)));
             }
         }
-        spans.sort_by(Span::compare);
-        let scored = spans.iter().map(|span| (*span, span.logit.exp()));
-        let candidates = self.candidates(asked.context, context, scored, false);
+        spans.sort_by(|a, b| a.0.compare(&b.0));
+        let scored = spans.into_iter();
+        let (candidates, logits) = self.candidates(asked.context, context, scored, false);
         let no_answer = scores.iter().map(|scores| scores.no_answer).fold(f32::INFINITY, f32::min);
         let allows = |most: f32| no_answer <= most;
         Answers {
             best: candidates.first().filter(|_| self.no_answer.is_none_or(allows)).cloned(),
             no_answer_score: 1.0 / (1.0 + (-no_answer).exp()),
+            no_answer_odds: f64::from(no_answer),
             candidates,
+            logits,
         }
     }
 
@@ -104,18 +117,18 @@ impl AnswerOptions {
         if self.align_to_words { n_best.saturating_mul(2).saturating_add(10) } else { n_best }
     }
 
-    /// The best texts of `spans`, which come best first. A text that comes again adds to the score
-    /// of the first, or is left out.
+    /// The best texts of `spans`, which come best first, each with its score and the logits of its
+    /// ends. A text that comes again adds to the score of the first, or is left out.
     fn candidates(
         &self,
         text: &str,
         context: &Encoding,
-        spans: impl Iterator<Item = (Span, f64)>,
+        spans: impl Iterator<Item = (Span, f64, (f64, f64))>,
         adds: bool,
-    ) -> Vec<Answer> {
+    ) -> (Vec<Answer>, Vec<(f64, f64)>) {
         let mut known: HashMap<String, usize> = HashMap::new();
-        let mut found: Vec<(Range<usize>, f64)> = vec![];
-        for (span, score) in spans {
+        let mut found: Vec<Found> = vec![];
+        for (span, score, logits) in spans {
             let range = trim(text, self.bytes(context, span));
             if range.is_empty() {
                 continue;
@@ -125,17 +138,15 @@ impl AnswerOptions {
                 Some(_) => {}
                 None => {
                     known.insert(text[range.clone()].to_lowercase(), found.len());
-                    found.push((range, score));
+                    found.push((range, score, logits));
                 }
             }
         }
         found.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let answer = |(range, score): (Range<usize>, f64)| Answer {
-            start: range.start,
-            end: range.end,
-            score: score as f32,
+        let answer = |(range, score, logits): Found| {
+            (Answer { start: range.start, end: range.end, score: score as f32 }, logits)
         };
-        found.into_iter().take(self.n_best).map(answer).collect()
+        found.into_iter().take(self.n_best).map(answer).unzip()
     }
 
     /// The bytes of the context that a span stands for.
