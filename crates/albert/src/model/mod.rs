@@ -1,6 +1,7 @@
 //! The model: parameters, forward and backward, heads and losses, optimizer steps. It knows
 //! numbers, not text: token ids come in, tensors and losses go out.
 
+mod adapter;
 mod batch;
 mod heads;
 mod inference;
@@ -14,6 +15,7 @@ mod task_joint;
 mod task_loss;
 mod workspace;
 
+pub use adapter::{ALL_LINEAR, Adapter, AdapterTensor, LoraConfig, RANK_MAX, Role, expand};
 pub use batch::{Batch, Targets};
 pub use heads::{Losses, Outputs, Scales};
 pub use inference::{
