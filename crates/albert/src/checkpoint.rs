@@ -217,11 +217,12 @@ impl Weights for FileWeights<'_> {
 
 /// Where the parts that a checkpoint may lack begin and end, in the order of [`Parts`]; they are the
 /// last of the layout.
-fn part_ranges(layout: &Layout) -> [Range<usize>; 4] {
+fn part_ranges(layout: &Layout) -> [Range<usize>; 5] {
     let starts = [&layout.pooler, &layout.transform, &layout.sentence];
     let [pooler, masked_words, sentence] = starts.map(|first| first.weight.offset);
     let head = layout.sentence.bias.range().end;
-    [pooler..masked_words, masked_words..sentence, sentence..head, head..layout.len]
+    let exits = layout.exits.first().map_or(layout.len, |first| first.weight.offset);
+    [pooler..masked_words, masked_words..sentence, sentence..head, head..exits, exits..layout.len]
 }
 
 /// Which optional parts are there; an absent tensor of any other part is an error.
@@ -232,8 +233,9 @@ fn present_parts(tensors: &Tensors, layout: &Layout, absent: &[&Parameter]) -> R
         return Err(tensors.missing(parameter.name()));
     }
     let has = |range: Range<usize>| !absent.iter().any(|lost| range.contains(&lost.span.offset));
-    let [pooler, masked_words, sentence_order, head] = ranges.map(has);
-    Ok(Parts { pooler, masked_words, sentence_order, head: head && layout.head.is_some() })
+    let [pooler, masked_words, sentence_order, head, exits] = ranges.map(has);
+    let (head, exits) = (head && layout.head.is_some(), exits && !layout.exits.is_empty());
+    Ok(Parts { pooler, masked_words, sentence_order, head, exits })
 }
 
 impl Tensors {

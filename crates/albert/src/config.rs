@@ -147,6 +147,10 @@ pub struct ModelConfig {
     pub sharing: Sharing,
     /// The head for a task, besides those of pre-training.
     pub head: Option<Head>,
+    /// Whether the pooled first token is also classified after each application of a block but the
+    /// last, so that a sequence may be answered before all of them (PABEE: Zhou et al. 2020). Only
+    /// beside a head for sequence classification, which then is the classifier of the last.
+    pub internal_classifiers: bool,
 }
 
 impl ModelConfig {
@@ -154,6 +158,14 @@ impl ModelConfig {
     #[must_use]
     pub fn applications(&self) -> usize {
         self.num_hidden_layers * self.inner_group_num
+    }
+
+    /// How many classifiers there are besides the head: one for each application but the last, if
+    /// the model has them.
+    #[must_use]
+    pub fn exits(&self) -> usize {
+        let is_classifier = matches!(self.head, Some(Head::SequenceClassification { .. }));
+        if self.internal_classifiers && is_classifier { self.applications() - 1 } else { 0 }
     }
 
     /// The width of one attention head.
@@ -247,6 +259,14 @@ impl ModelConfig {
                 "num_hidden_groups {} is more than num_hidden_layers {}",
                 self.num_hidden_groups, self.num_hidden_layers
             )));
+        }
+        if self.internal_classifiers
+            && !matches!(self.head, Some(Head::SequenceClassification { .. }))
+        {
+            return Err(Error::config(
+                "internal_classifiers is true, but the model's head is not sequence \
+                 classification: remove the key, or name such a head (\"architectures\")",
+            ));
         }
         self.validate_fractions()
     }

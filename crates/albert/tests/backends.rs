@@ -4,8 +4,10 @@
 mod common;
 
 use albert::backend::{Backend, Cpu, Precision, Real, Reference};
-use albert::config::{Activation, ModelConfig, Sharing};
-use albert::model::{Batch, Losses, Network, Scales, Start, Targets, Workspace};
+use albert::config::{Activation, Head, ModelConfig, Problem, Sharing};
+use albert::model::{
+    Batch, Losses, Network, Scales, Start, Targets, TaskLoss, TaskTargets, Workspace,
+};
 use albert::random::Seed;
 use albert_kernels::Isa;
 use common::{assert_close, widened};
@@ -157,6 +159,62 @@ fn computing_activations_again_changes_no_bit() {
     }
     let all = losses_and_gradients(Reference, &config);
     assert!(all == keeping(Reference, &config, 2));
+}
+
+fn exits() -> ModelConfig {
+    ModelConfig {
+        head: Some(Head::sequence_classification(3, Problem::SingleLabel)),
+        internal_classifiers: true,
+        num_hidden_layers: 4,
+        ..config()
+    }
+}
+
+/// What training a model with internal classifiers gives, with so many applications kept.
+fn exits_trained<B: Backend>(backend: B, kept: usize) -> (TaskLoss, Vec<f64>) {
+    let config = exits();
+    let values: Vec<B::Real> = parameters(&config).iter().map(|x| B::Real::from_f64(*x)).collect();
+    let network = Network::from_parameters(backend, config.clone(), &values);
+    let targets = TaskTargets::Classes(vec![2, 0, 1, 1, 0], None);
+    let (mut space, mut g) = (Workspace::keeping(&network, kept), network.zero_gradients());
+    let loss = network.train_task(&batch(&config).0, &targets, 0.2, 17, &mut space, &mut g);
+    let all = albert::backend::Span { offset: 0, len: network.layout().len };
+    (loss, network.backend().download(&g, all).into_iter().map(Real::to_f64).collect())
+}
+
+#[test]
+fn internal_classifiers() {
+    let (expected, expected_g) = exits_trained(Reference, usize::MAX);
+    let layout = albert::model::Layout::new(&exits());
+    assert_eq!(layout.exits.len(), 3);
+    for isa in Isa::available_f32() {
+        let (loss, g) = exits_trained(Cpu::with_isa(isa), usize::MAX);
+        let losses = ([loss.sum, loss.trained], [expected.sum, expected.trained]);
+        assert_close("losses", &losses.0, &losses.1, 1e-6);
+        for parameter in &layout.parameters {
+            let range = parameter.span.range();
+            let name = format!("{} on {}", parameter.name(), isa.name());
+            let (actual, expected) = (&g[range.clone()], &expected_g[range]);
+            if parameter.name().ends_with("key.bias") {
+                let limit = 1e-5 * largest(&expected_g);
+                assert!(largest(actual) <= limit, "{name}: {}", largest(actual));
+            } else {
+                assert_close(&name, actual, expected, 1e-5);
+            }
+        }
+        // Every depth is trained.
+        for exit in &layout.exits {
+            assert!(largest(&g[exit.weight.range()]) > 1e-3, "{}", isa.name());
+        }
+    }
+    for precision in [Precision::F32, Precision::Bf16] {
+        let bits = |kept| {
+            let (loss, g) = exits_trained(Cpu::detect().unwrap().training_in(precision), kept);
+            (loss, g.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+        };
+        let all = bits(usize::MAX);
+        assert!(all == bits(1) && all == bits(3), "{}", precision.name());
+    }
 }
 
 /// The same bits for one thread as for three.

@@ -207,6 +207,83 @@ fn sequence_classification() {
     check_head(head(1, Problem::Regression), TaskTargets::Numbers(vec![0.5, -2.0, 3.0]));
 }
 
+/// A classifier after each application, with dropout of its own.
+fn check_exits(config: ModelConfig, problem: Problem, outputs: usize, targets: &TaskTargets) {
+    let scale = 0.4;
+    let head = Some(Head::sequence_classification(outputs, problem));
+    let dropped = ModelConfig {
+        head,
+        internal_classifiers: true,
+        classifier_dropout_prob: 0.4,
+        hidden_dropout_prob: 0.1,
+        ..config
+    };
+    let loss = |network: &Net, space: &mut Workspace<Reference>, g: &mut Vec<f64>| {
+        let (batch, _) = batch(network.config());
+        scale * network.train_task(&batch, targets, scale, DROPOUT_SEED, space, g).trained
+    };
+    check_loss(&dropped, loss);
+    // With dropout or without, the weighted mean of the losses of all depths.
+    let plain =
+        ModelConfig { classifier_dropout_prob: 0.0, hidden_dropout_prob: 0.0, ..dropped.clone() };
+    let loss_of = |config: &ModelConfig| {
+        let network = network(config);
+        loss(&network, &mut Workspace::new(&network), &mut network.zero_gradients())
+    };
+    assert!((loss_of(&dropped) - loss_of(&plain)).abs() > 1e-4);
+    let (network, (batch, _)) = (network(&plain), batch(&plain));
+    let mut space = Workspace::new(&network);
+    let all = network.evaluate_exits(&batch, targets, &mut space);
+    let depths = plain.applications();
+    assert_eq!((all.len(), network.layout().exits.len()), (depths, depths - 1));
+    let weights: f64 = (1..=depths).map(|depth| depth as f64).sum();
+    let mean: f64 = all.iter().zip(1..).map(|((l, _), d)| f64::from(d) * l.sum / weights).sum();
+    assert!((scale * mean - loss_of(&plain)).abs() < 1e-12);
+    // The last is the head, and what is reported for comparison.
+    let last = &all[depths - 1];
+    assert_eq!(*last, network.evaluate_task(&batch, targets, &mut space));
+    let mut g = network.zero_gradients();
+    let trained = network.train_task(&batch, targets, scale, DROPOUT_SEED, &mut space, &mut g);
+    assert_eq!((trained.sum, trained.correct), (last.0.sum, last.0.correct));
+    // Each depth is what a model of that many layers says with its classifier for a head.
+    if plain.num_hidden_groups == 1 && plain.inner_group_num == 1 {
+        for (depth, (_, logits)) in all.iter().enumerate() {
+            assert_eq!(*logits, shallow_logits(&network, depth + 1));
+        }
+    }
+}
+
+/// The logits of the first `depth` layers of a model that shares all of them.
+fn shallow_logits(network: &Net, depth: usize) -> Vec<f64> {
+    let config = ModelConfig {
+        num_hidden_layers: depth,
+        internal_classifiers: false,
+        ..network.config().clone()
+    };
+    let mut shallow = Net::initialised(Reference, config.clone(), Start::new(Seed::new(9)));
+    let values = network.all_parameters();
+    shallow.set_parameters(0, &values[..shallow.layout().len]);
+    if let Some(exit) = network.layout().exits.get(depth - 1) {
+        let at = network.layout().sentence.bias.range().end;
+        let exit = exit.weight.offset..exit.bias.range().end;
+        shallow.set_parameters(at, &values[exit]);
+    }
+    shallow.forward(&batch(&config).0, &mut Workspace::new(&shallow)).logits
+}
+
+#[test]
+fn internal_classifiers() {
+    let classes = TaskTargets::Classes(vec![2, 0, 1], Some(vec![1.0, 2.0, 0.5]));
+    check_exits(config(), Problem::SingleLabel, 3, &classes);
+    let several = TaskTargets::Several(vec![1., 0., 1., 1., 0., 0.]);
+    let groups = ModelConfig { num_hidden_layers: 2, num_hidden_groups: 2, ..config() };
+    let groups = ModelConfig { inner_group_num: 2, ..groups };
+    check_exits(groups, Problem::MultiLabel, 2, &several);
+    let numbers = TaskTargets::Numbers(vec![0.5, -2.0, 3.0]);
+    let nothing = config().with_sharing(Sharing::Nothing).unwrap();
+    check_exits(nothing, Problem::Regression, 1, &numbers);
+}
+
 #[test]
 fn token_classification() {
     let labels = ["a", "b", "c"].map(str::to_owned).to_vec();

@@ -298,7 +298,8 @@ fn labels_of_a_config_without_a_class() {
 #[test]
 fn what_is_written_is_what_was_read() {
     let loaded = load(&fixtures("albert/zip.bin"));
-    let all = Parts { pooler: true, masked_words: true, sentence_order: true, head: false };
+    let all =
+        Parts { pooler: true, masked_words: true, sentence_order: true, head: false, exits: false };
     for parts in [
         all,
         Parts { masked_words: false, ..all },

@@ -15,7 +15,8 @@ use albert_kernels::Isa;
 use common::relative_error;
 use rand::RngExt;
 
-const ALL: Parts = Parts { pooler: true, masked_words: true, sentence_order: true, head: true };
+const ALL: Parts =
+    Parts { pooler: true, masked_words: true, sentence_order: true, head: true, exits: true };
 
 /// Odd sizes everywhere: no width is a multiple of any vector, nor a head of a word.
 fn odd() -> ModelConfig {

@@ -37,7 +37,10 @@ pub(super) struct Member<'a> {
     pub(super) encoder: &'a Encoder,
     pub(super) isa: Isa,
     pub(super) starts: &'a [usize],
-    pub(super) embedded: &'a [f32],
+    /// What to begin with; else with the rows that are in the space.
+    pub(super) embedded: Option<&'a [f32]>,
+    /// Which halves to apply, in order.
+    pub(super) applications: &'a [(usize, usize)],
     pub(super) pointers: &'a Pointers,
     pub(super) team: &'a Team,
     pub(super) index: usize,
@@ -57,7 +60,9 @@ impl Member<'_> {
         // written in parts and read after a barrier.
         unsafe {
             let own = share(tokens, self.index, members);
-            self.input(own.clone());
+            if let Some(embedded) = self.embedded {
+                self.input(embedded, own.clone());
+            }
             if self.tile.splits_columns(tokens, members) {
                 self.run_columns(tokens, own);
             } else {
@@ -75,7 +80,7 @@ impl Member<'_> {
         let all = 0..usize::MAX;
         // SAFETY: rows are this member's but in attention, which stands between barriers.
         unsafe {
-            for (depth, &(attention, feed_forward)) in encoder.applications.iter().enumerate() {
+            for (depth, &(attention, feed_forward)) in self.applications.iter().enumerate() {
                 let (a, f) = (&encoder.attention[attention], &encoder.feed_forward[feed_forward]);
                 if depth == 0 {
                     for block in pieces(own.clone(), self.tile.block) {
@@ -91,7 +96,7 @@ impl Member<'_> {
                     self.residual_norm(&a.output, &a.norm, block.clone(), sums);
                     self.feed_forward(f, block.clone(), sums);
                     self.residual_norm(&f.down, &f.norm, block.clone(), sums);
-                    if let Some(&(next, _)) = encoder.applications.get(depth + 1) {
+                    if let Some(&(next, _)) = self.applications.get(depth + 1) {
                         self.qkv(&encoder.attention[next], block, all.clone());
                     }
                 }
@@ -110,7 +115,7 @@ impl Member<'_> {
         let own_sums = sums.wrapping_add(own.start * stride);
         // SAFETY: columns are this member's; rows are, between the barriers around each norm.
         unsafe {
-            for (depth, &(attention, feed_forward)) in encoder.applications.iter().enumerate() {
+            for (depth, &(attention, feed_forward)) in self.applications.iter().enumerate() {
                 let (a, f) = (&encoder.attention[attention], &encoder.feed_forward[feed_forward]);
                 self.team.barrier();
                 self.qkv(a, 0..tokens, columns(&a.qkv));
@@ -191,18 +196,18 @@ impl Member<'_> {
     ///
     /// # Safety
     /// As for `run`; the rows are this member's.
-    unsafe fn input(&self, rows: Range<usize>) {
+    unsafe fn input(&self, embedded: &[f32], rows: Range<usize>) {
         let stride = self.encoder.stride();
         for tile in pieces(rows, self.tile.rows) {
             let x = self.pointers.x.wrapping_add(tile.start * stride);
             // SAFETY: rows of `x`, of the embeddings and of the local buffers.
             unsafe {
                 if let Some(map) = &self.encoder.projection {
-                    self.project(map, tile.clone(), x);
+                    self.project(map, embedded, tile.clone(), x);
                 } else {
                     let width = self.encoder.shape.hidden_size;
                     for (i, row) in tile.clone().enumerate() {
-                        let from = self.embedded[row * width..(row + 1) * width].as_ptr();
+                        let from = embedded[row * width..(row + 1) * width].as_ptr();
                         std::ptr::copy_nonoverlapping(from, x.add(i * stride), width);
                     }
                 }
@@ -214,7 +219,13 @@ impl Member<'_> {
 
     /// # Safety
     /// As for `input`, for the rows of one tile.
-    unsafe fn project(&self, map: &PackedLinear, tile: Range<usize>, x: *mut f32) {
+    unsafe fn project(
+        &self,
+        map: &PackedLinear,
+        embedded: &[f32],
+        tile: Range<usize>,
+        x: *mut f32,
+    ) {
         let (weights, stride) = (map.whole(), self.encoder.stride());
         let width = weights.inputs;
         let padded = width.next_multiple_of(STRIP);
@@ -224,7 +235,7 @@ impl Member<'_> {
             for (i, row) in tile.clone().enumerate() {
                 let to = rows.add(i * padded);
                 to.add(padded - STRIP).write_bytes(0, STRIP);
-                let from = self.embedded[row * width..(row + 1) * width].as_ptr();
+                let from = embedded[row * width..(row + 1) * width].as_ptr();
                 std::ptr::copy_nonoverlapping(from, to, width);
             }
             let left = self.convert_rows(rows, (padded, padded), tile.len(), weights.precision);

@@ -6,12 +6,15 @@ use super::{Encoder, EncoderShape, chunk};
 use crate::attention::Head;
 use crate::product::{Precision, RowScale, STRIP, words_padded};
 use crate::scratch::Aligned;
+use std::ops::Range;
 
 /// Memory that a run needs besides the weights; grows to the largest batch and is reused.
 #[derive(Default)]
 pub struct EncoderSpace {
     /// Whose rows these are: padding between them is zeros, once and for all.
     shape: Option<EncoderShape>,
+    /// Rows of hidden states that the last run left.
+    pub(super) rows: usize,
     pub(super) x: Aligned,
     x_words: Aligned,
     x_scales: Vec<RowScale>,
@@ -77,6 +80,29 @@ impl EncoderSpace {
         for local in &mut self.locals[..threads] {
             local.reserve(encoder, rows, longest);
         }
+    }
+}
+
+impl EncoderSpace {
+    /// Whether these are so many rows of such an encoder.
+    pub(super) fn holds(&self, shape: &EncoderShape, rows: usize) -> bool {
+        self.shape.as_ref() == Some(shape) && self.rows == rows
+    }
+
+    /// Moves the hidden states of some rows together, in their order.
+    pub(super) fn keep(&mut self, encoder: &Encoder, kept: impl Iterator<Item = Range<usize>>) {
+        let (stride, shape) = (encoder.stride(), &encoder.shape);
+        let words = words_padded(shape.precision, shape.hidden_size);
+        let mut end = 0;
+        for rows in kept {
+            assert!(end <= rows.start && rows.end <= self.rows, "rows in their order");
+            let of = |width: usize| rows.start * width..rows.end * width;
+            self.x.copy_within(of(stride), end * stride);
+            self.x_words.copy_within(of(words), end * words);
+            self.x_scales.copy_within(rows.clone(), end);
+            end += rows.len();
+        }
+        self.rows = end;
     }
 }
 

@@ -23,6 +23,7 @@ pub use memory::EncoderSpace;
 use memory::Pointers;
 use plan::RowTile;
 use rows::COLUMNS;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use team::Team;
 
@@ -234,28 +235,88 @@ impl Encoder {
         embedded: &[f32],
         space: &'a mut EncoderSpace,
     ) -> &'a [f32] {
-        assert!(starts.first() == Some(&0) && starts.is_sorted(), "sequences follow each other");
-        let tokens = starts[starts.len() - 1];
+        self.begin(isa, starts, embedded, self.applications.len(), space)
+    }
+
+    /// The same for the first `count` applications only, with which a run begins that
+    /// [`Encoder::go_on`] continues. Results are those of one run, to the bit.
+    ///
+    /// # Panics
+    /// When lengths disagree, or there are not so many applications.
+    pub fn begin<'a>(
+        &self,
+        isa: Isa,
+        starts: &[usize],
+        embedded: &[f32],
+        count: usize,
+        space: &'a mut EncoderSpace,
+    ) -> &'a [f32] {
+        let tokens = tokens(starts);
         let width = match &self.projection {
             Some(projection) => projection.whole().inputs,
             None => self.shape.hidden_size,
         };
         assert_eq!(embedded.len(), tokens * width, "embeddings are T by {width}");
-        if tokens > 0 {
-            self.run_team(isa, starts, embedded, space);
-        }
+        self.run_team(isa, starts, Some(embedded), &self.applications[..count], space);
+        space.rows = tokens;
         &space.x[..tokens * self.stride()]
     }
 
-    fn run_team(&self, isa: Isa, starts: &[usize], embedded: &[f32], space: &mut EncoderSpace) {
+    /// Goes on with some applications, over the sequences that the last call left in `space`.
+    ///
+    /// # Panics
+    /// When `starts` are not those of that call (and of [`Encoder::keep`] after it), or there are
+    /// no such applications.
+    pub fn go_on<'a>(
+        &self,
+        isa: Isa,
+        starts: &[usize],
+        applications: Range<usize>,
+        space: &'a mut EncoderSpace,
+    ) -> &'a [f32] {
+        let tokens = tokens(starts);
+        assert!(space.holds(&self.shape, tokens), "the sequences of the last call");
+        self.run_team(isa, starts, None, &self.applications[applications], space);
+        &space.x[..tokens * self.stride()]
+    }
+
+    /// Between two calls of a run, leaves out sequences: those of which `kept` is false. The others
+    /// move together, and `starts` with them.
+    ///
+    /// # Panics
+    /// When `starts` are not those of the last call, or `kept` has not one for each sequence.
+    pub fn keep(&self, starts: &mut Vec<usize>, kept: &[bool], space: &mut EncoderSpace) {
+        assert!(space.holds(&self.shape, tokens(starts)), "the sequences of the last call");
+        assert_eq!(kept.len() + 1, starts.len(), "one for each sequence");
+        let of = |(_, pair): (&bool, &[usize])| pair[0]..pair[1];
+        let sequences = kept.iter().zip(starts.windows(2)).filter(|(kept, _)| **kept);
+        let rows: Vec<Range<usize>> = sequences.map(of).collect();
+        space.keep(self, rows.iter().cloned());
+        starts.truncate(1);
+        for rows in rows {
+            starts.push(starts[starts.len() - 1] + rows.len());
+        }
+    }
+
+    fn run_team(
+        &self,
+        isa: Isa,
+        starts: &[usize],
+        embedded: Option<&[f32]>,
+        applications: &[(usize, usize)],
+        space: &mut EncoderSpace,
+    ) {
         /// Teams of several threads must not wait for each other's members.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let tokens = starts[starts.len() - 1];
+        let tokens = tokens(starts);
         let longest = starts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         let tile = RowTile::new(isa);
         // Threads without a row of their own would only wait.
         let threads = rayon::current_num_threads();
         space.reserve(self, tile, tokens, longest, threads);
+        if tokens == 0 {
+            return;
+        }
         let pointers = Pointers::new(space);
         let team = Team::new(threads);
         let run = |member: usize| {
@@ -265,6 +326,7 @@ impl Encoder {
                 isa,
                 starts,
                 embedded,
+                applications,
                 pointers: &pointers,
                 team: &team,
                 index: member,
@@ -281,6 +343,12 @@ impl Encoder {
             rayon::broadcast(|context| run(context.index()));
         }
     }
+}
+
+/// T: where the last sequence ends.
+fn tokens(starts: &[usize]) -> usize {
+    assert!(starts.first() == Some(&0) && starts.is_sorted(), "sequences follow each other");
+    starts[starts.len() - 1]
 }
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]

@@ -250,6 +250,66 @@ fn bits_do_not_depend_on_threads_or_neighbours() {
     }
 }
 
+/// Application by application, with sequences left out between them, to the same bits as alone and
+/// at once.
+#[test]
+fn sequences_leave_between_applications() {
+    // Many tokens and few, so that threads have rows first and columns then.
+    let model = Model::new(16, 64, 4, 256);
+    let lengths = [70_usize, 3, 130, 9, 1];
+    let embedded = numbers(lengths.iter().sum::<usize>() * 16, 5);
+    for isa in Isa::available() {
+        for (precision, _) in PRECISIONS {
+            let encoder = model.pack(precision, Activation::GeluErf);
+            assert_same_on_any_threads(|| stepwise(isa, &encoder, &lengths, &embedded));
+            let left = stepwise(isa, &encoder, &lengths, &embedded);
+            let mut expected = Vec::new();
+            let mut start = 0;
+            for (len, applications) in lengths.into_iter().zip([1, 3, 2, 3, 2]) {
+                let mut shallow = model.pack(precision, Activation::GeluErf);
+                shallow.applications.truncate(applications);
+                let own = &embedded[start * 16..(start + len) * 16];
+                expected.push((applications, run(isa, &shallow, &[len], own)));
+                start += len;
+            }
+            expected.sort_by_key(|(applications, _)| *applications);
+            let expected: Vec<f32> = expected.into_iter().flat_map(|(_, rows)| rows).collect();
+            assert!(left == expected, "{} {}", isa.name(), precision.name());
+        }
+    }
+}
+
+/// The hidden states of five sequences when they leave, in the order of leaving: the first after
+/// one application, the third and the fifth after two, the others after three.
+fn stepwise(isa: Isa, encoder: &Encoder, lengths: &[usize], embedded: &[f32]) -> Vec<f32> {
+    let mut starts = vec![0];
+    lengths.iter().for_each(|len| starts.push(starts[starts.len() - 1] + len));
+    let (mut space, mut left) = (EncoderSpace::default(), Vec::new());
+    let stays = [&[false, true, true, true, true][..], &[true, false, true, false], &[false; 2]];
+    for (depth, stays) in stays.into_iter().enumerate() {
+        let rows = match depth {
+            0 => encoder.begin(isa, &starts, embedded, 1, &mut space),
+            _ => encoder.go_on(isa, &starts, depth..depth + 1, &mut space),
+        };
+        let row = |at: usize| &rows[at * encoder.stride()..][..encoder.shape.hidden_size];
+        for (ends, _) in starts.windows(2).zip(stays).filter(|(_, stays)| !**stays) {
+            left.extend((ends[0]..ends[1]).flat_map(row));
+        }
+        encoder.keep(&mut starts, stays, &mut space);
+    }
+    assert_eq!(starts, [0]);
+    left
+}
+
+#[test]
+#[should_panic(expected = "the sequences of the last call")]
+fn a_run_does_not_go_on_with_other_sequences() {
+    let encoder = Model::new(16, 64, 4, 256).pack(Precision::F32, Activation::GeluErf);
+    let mut space = EncoderSpace::default();
+    encoder.begin(Isa::best(), &[0, 5], &numbers(5 * 16, 5), 1, &mut space);
+    encoder.go_on(Isa::best(), &[0, 6], 1..2, &mut space);
+}
+
 #[test]
 fn a_space_is_reused_for_other_shapes() {
     let model = Model::new(16, 64, 4, 256);

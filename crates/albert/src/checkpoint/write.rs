@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{CONFIG_FILE, Parts, WEIGHTS_FILE, int8, part_ranges};
 use crate::backend::Precision;
 use crate::config::Family;
-use crate::config::json::{QUANTIZATION_KEY, QUANTIZATION_METHOD};
+use crate::config::json::{INTERNAL_CLASSIFIERS_KEY, QUANTIZATION_KEY, QUANTIZATION_METHOD};
 use crate::error::Result;
 use crate::files;
 use crate::model::{Parameter, TrainingModel};
@@ -49,7 +49,7 @@ pub fn save_as(
 ) -> Result<()> {
     let layout = model.layout();
     let values = model.all_parameters();
-    let present = [parts.pooler, parts.masked_words, parts.sentence_order, parts.head];
+    let present = [parts.pooler, parts.masked_words, parts.sentence_order, parts.head, parts.exits];
     let ranges = part_ranges(layout);
     let is_absent = |parameter: &&Parameter| {
         let mut absent = ranges.iter().zip(present).filter(|(_, present)| !present);
@@ -84,6 +84,9 @@ pub fn save_as(
             (false, _, _) => "Model",
         };
         config["architectures"] = json!([format!("{}{class}", model.config().family.class())]);
+    }
+    if let (false, Some(keys)) = (parts.exits, config.as_object_mut()) {
+        keys.remove(INTERNAL_CLASSIFIERS_KEY);
     }
     match precision {
         Precision::F32 => {}

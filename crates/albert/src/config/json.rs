@@ -49,6 +49,11 @@ pub(crate) const QUANTIZATION_KEY: &str = "quantization_config";
 /// The only quantisation that is read and written here.
 pub(crate) const QUANTIZATION_METHOD: &str = "albert_int8";
 
+/// Our own key of a classifier that can exit early: `true` if there is a tensor
+/// `classifiers.{i}.weight` and `.bias` for each application of a block but the last. Other programs
+/// ignore key and tensors, and use the classifier of the last.
+pub(crate) const INTERNAL_CLASSIFIERS_KEY: &str = "internal_classifiers";
+
 const IGNORED_PREFIXES: [&str; 1] = ["pooler_"];
 
 /// A config and what was odd about the file it came from.
@@ -102,6 +107,12 @@ impl Keys<'_> {
             return Ok(default);
         }
         self.number(key)
+    }
+
+    /// Whether a key is there and true.
+    fn flag(&mut self, key: &str) -> Result<bool> {
+        let value = self.optional(key).unwrap_or(Value::Bool(false));
+        value.as_bool().ok_or_else(|| self.wrong(key, &value, "true or false"))
     }
 
     fn name(&mut self, key: &str) -> Result<String> {
@@ -255,6 +266,7 @@ impl ModelConfig {
             layer_norm_eps: keys.number_or("layer_norm_eps", 1e-12)?,
             sharing: keys.sharing(family, num_hidden_groups, num_hidden_layers)?,
             head: None,
+            internal_classifiers: keys.flag(INTERNAL_CLASSIFIERS_KEY)?,
         })
     }
 
@@ -300,6 +312,9 @@ impl ModelConfig {
         }
         if let Some(head) = &self.head {
             head.put(self.family, &mut json);
+        }
+        if self.exits() > 0 {
+            json[INTERNAL_CLASSIFIERS_KEY] = json!(true);
         }
         json
     }
@@ -362,6 +377,27 @@ mod tests {
             assert_eq!(parsed.config.distinct_groups(), config.distinct_groups());
             assert_eq!(parsed.warnings, Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn internal_classifiers_stand_beside_a_classifier_only() {
+        let plain = ModelConfig::preset("nano").unwrap();
+        let head = Head::sequence_classification(2, Problem::SingleLabel);
+        let exits = ModelConfig { head: Some(head), internal_classifiers: true, ..plain.clone() };
+        assert_eq!((plain.exits(), exits.exits()), (0, 5));
+        let parsed = parse(&exits.to_json()).unwrap();
+        assert_eq!((parsed.config, parsed.warnings), (exits.clone(), Vec::new()));
+        let other = ModelConfig { head: Some(Head::MultipleChoice), ..exits.clone() };
+        assert_eq!((other.exits(), other.to_json().get(INTERNAL_CLASSIFIERS_KEY)), (0, None));
+        for mut json in [plain.to_json(), other.to_json()] {
+            json[INTERNAL_CLASSIFIERS_KEY] = json!(true);
+            let message = parse(&json).unwrap_err().to_string();
+            assert!(message.contains("internal_classifiers is true, but"), "{message}");
+        }
+        let mut json = exits.to_json();
+        json[INTERNAL_CLASSIFIERS_KEY] = json!(5);
+        let message = parse(&json).unwrap_err().to_string();
+        assert!(message.contains("\"internal_classifiers\" is 5, expected true or"), "{message}");
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl ModelConfig {
             layer_norm_eps: 1e-12,
             sharing: if bert { Sharing::Nothing } else { Sharing::All },
             head: None,
+            internal_classifiers: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::batch::{Batch, Targets};
 use super::layout::HeadLayout;
 use super::network::{Mode, Network};
-use super::workspace::Workspace;
+use super::workspace::{Heads, Workspace};
 use crate::backend::{Backend, ClassGradient, ClassLoss, Linear, Output, Span};
 
 /// What the encoder and the heads give for raw inspection; row-major.
@@ -47,9 +47,13 @@ impl<B: Backend> Network<B> {
 
     /// The pooler: dense and tanh of the tokens in `first`, the first ones of sequences.
     pub(super) fn pool(&self, first: &[u32], space: &mut Workspace<B>) {
+        self.pool_rows(&space.stream, first, &mut space.heads);
+    }
+
+    /// The pooler of the rows `first` of `x [T, H]`.
+    pub(super) fn pool_rows(&self, x: &B::Buffer, first: &[u32], heads: &mut Heads<B>) {
         let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
-        let heads = &mut space.heads;
-        backend.gather(&space.stream, hidden, first, &mut heads.first);
+        backend.gather(x, hidden, first, &mut heads.first);
         backend.round(&heads.first, rows, hidden, &mut heads.first_operand);
         let (pooler, to) = (self.map(&self.layout.pooler), Output::Set(&mut heads.pooled));
         backend.linear(&self.parameters, pooler, &heads.first_operand, rows, to);
@@ -60,15 +64,26 @@ impl<B: Backend> Network<B> {
     /// Adds the gradient of the tokens in `first`, from that of the pooled ones, to
     /// `scratch.hidden`.
     pub(super) fn pool_backward(&self, first: &[u32], space: &mut Workspace<B>, g: &mut B::Buffer) {
+        self.pool_rows_backward(first, &mut space.heads, &mut space.scratch.hidden, g);
+    }
+
+    /// Adds the gradient of the rows `first` to `d_x [T, H]`.
+    pub(super) fn pool_rows_backward(
+        &self,
+        first: &[u32],
+        heads: &mut Heads<B>,
+        d_x: &mut B::Buffer,
+        g: &mut B::Buffer,
+    ) {
         let (backend, hidden, rows) = (&self.backend, self.config.hidden_size, first.len());
-        let (heads, pooler) = (&mut space.heads, &self.layout.pooler);
+        let pooler = &self.layout.pooler;
         backend.tanh_backward(&heads.pooled, &mut heads.d_pooled, rows * hidden);
         backend.round(&heads.d_pooled, rows, hidden, &mut heads.d_pooled_operand);
         let d_out = &heads.d_pooled_operand;
         backend.linear_backward_params(pooler, &heads.first_operand, d_out, rows, g);
         let to = Output::Set(&mut heads.d_first);
         backend.linear_backward_input(&self.parameters, self.map(pooler), d_out, rows, to);
-        backend.scatter_add(&heads.d_first, hidden, first, &mut space.scratch.hidden);
+        backend.scatter_add(&heads.d_first, hidden, first, d_x);
     }
 
     /// The masked-word head up to its decoder, of the tokens in `rows` (reference,

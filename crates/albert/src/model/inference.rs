@@ -130,6 +130,8 @@ pub struct Parts {
     pub sentence_order: bool,
     /// The head for a task.
     pub head: bool,
+    /// The classifiers after each application but the last.
+    pub exits: bool,
 }
 
 impl Parts {
@@ -212,6 +214,7 @@ impl InferenceModel {
             masked_words: self.masked_words.is_some(),
             sentence_order: self.sentence.is_some(),
             head: self.head.is_some(),
+            exits: false,
         }
     }
 

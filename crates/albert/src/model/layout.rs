@@ -110,6 +110,8 @@ pub struct Layout {
     pub sentence: Linear,
     /// The head for a task.
     pub head: Option<HeadLayout>,
+    /// H → labels: the classifiers after each application but the last.
+    pub exits: Vec<Linear>,
 }
 
 /// Hands out spans and keeps the table.
@@ -241,11 +243,12 @@ impl Layout {
                 vec![&head.start, &head.end_dense, &head.end, &head.answerable_dense]
             }
         };
-        self.projection.iter().chain(attention).chain(feed_forward).chain(heads).chain(head)
+        let encoder = self.projection.iter().chain(attention).chain(feed_forward);
+        encoder.chain(heads).chain(head).chain(&self.exits)
     }
 
-    /// The layout of the encoder, the pooler, both heads of pre-training, and the head that the
-    /// config has for a task.
+    /// The layout of the encoder, the pooler, both heads of pre-training, and the head and internal
+    /// classifiers that the config has for a task.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
         let names = Names::of(config.family);
@@ -269,6 +272,10 @@ impl Layout {
         };
         let sentence = builder.linear(&[names.sentence.to_owned()], hidden, 2);
         let head = config.head.as_ref().map(|head| Self::head(&mut builder, head, hidden));
+        let labels = config.head.as_ref().map_or(0, |head| head.labels().len());
+        let exits = (0..config.exits())
+            .map(|depth| builder.linear(&[format!("classifiers.{depth}")], hidden, labels))
+            .collect();
         Self {
             parameters: builder.parameters,
             len: builder.len,
@@ -284,6 +291,7 @@ impl Layout {
             decoder,
             sentence,
             head,
+            exits,
         }
     }
 

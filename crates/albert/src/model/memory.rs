@@ -61,11 +61,13 @@ impl TrainingMemory {
         // Two streams, two gradients and four operands of them, the embeddings; the masked words.
         let scratch = 4 * (4 * h + 4 * e) + number * (5 * h + f + e);
         let heads = (4 * (2 * h + 5 * e) + number * (h + 2 * e)) / 6;
+        // Internal classifiers keep seven rows of H a sequence, which is taken to have eight tokens.
+        let exits = config.exits() * (4 * 4 + 3 * number) * h / 8;
         // Of a product along the tokens, both operands are packed.
         let along = number * (h + f.max(3 * h)) + 4 * h;
         Self {
             fixed: PROGRAM + PRODUCTS + parameters + packed,
-            token: scratch + heads + along,
+            token: scratch + heads + exits + along,
             kept: numbers + operands,
             again: 4 * h,
             depth: layout.applications.len(),

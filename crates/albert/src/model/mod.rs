@@ -11,6 +11,7 @@ mod memory;
 mod network;
 mod optimizer;
 mod task;
+mod task_exits;
 mod task_joint;
 mod task_loss;
 mod workspace;

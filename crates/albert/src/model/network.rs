@@ -171,6 +171,17 @@ impl<B: Backend> Network<B> {
 
     /// Runs the encoder; its output stays in the workspace.
     pub(super) fn encode(&self, batch: &Batch, mode: Mode, space: &mut Workspace<B>) {
+        self.encode_each(batch, mode, space, |_, _| ());
+    }
+
+    /// The same; `each` is shown the output `[T, H]` of every application in turn.
+    pub(super) fn encode_each(
+        &self,
+        batch: &Batch,
+        mode: Mode,
+        space: &mut Workspace<B>,
+        mut each: impl FnMut(usize, &B::Buffer),
+    ) {
         let rows = batch.tokens();
         let (places, restarts) = self.places(mode, space.kept);
         space.reserve(&self.backend, &self.config, rows, places, restarts);
@@ -186,6 +197,7 @@ impl<B: Backend> Network<B> {
             let out = if i + 1 < restarts { &mut space.restarts[i + 1] } else { &mut space.stream };
             let next = (i + 1 < depth).then(|| &mut space.inputs[self.place(i + 1, places)]);
             self.feed_forward(i, &sites, rows, current, &space.attended, out, next);
+            each(i, out);
         }
     }
 
@@ -198,10 +210,24 @@ impl<B: Backend> Network<B> {
         space: &mut Workspace<B>,
         g: &mut B::Buffer,
     ) {
+        self.encode_backward_each(batch, mode, space, g, |_, _, _| ());
+    }
+
+    /// The same; `each` is given the gradient `[T, H]` of the output of every application in turn,
+    /// the last first, to add to it, and the gradients of the parameters.
+    pub(super) fn encode_backward_each(
+        &self,
+        batch: &Batch,
+        mode: Mode,
+        space: &mut Workspace<B>,
+        g: &mut B::Buffer,
+        mut each: impl FnMut(usize, &mut B::Buffer, &mut B::Buffer),
+    ) {
         let drops = Drops::new(&self.config, mode);
         let (places, restarts) = self.places(mode, space.kept);
         for i in (0..self.layout.applications.len()).rev() {
             let (place, sites) = (self.place(i, places), drops.application(i));
+            each(i, &mut space.scratch.hidden, g);
             if i < restarts {
                 self.compute_again(i, &sites, batch, space);
             }

@@ -31,8 +31,13 @@ pub enum TaskTargets {
 /// A sum of losses, over how much, and how often the likeliest was right.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TaskLoss {
-    /// The sum, in nats where it is a cross-entropy.
+    /// The sum, in nats where it is a cross-entropy; of a model with internal classifiers, that of
+    /// the head, so that it can be compared with that of a model without.
     pub sum: f64,
+    /// The sum that the gradient is of: the same, but where a model with internal classifiers was
+    /// trained, the mean of the sums of all of them and the head, each with the number of the
+    /// application it comes after as its weight.
+    pub trained: f64,
     /// What the sum is divided by for a mean: cases, weighted if classes are.
     pub weight: f64,
     /// How many cases had the likeliest answer right; of labels that may hold, how many labels.
@@ -108,6 +113,7 @@ impl TaskTargets {
 impl TaskLoss {
     pub(super) fn add(&mut self, (loss, correct): (f64, bool), weight: f64) {
         self.sum += loss;
+        self.trained += loss;
         self.weight += weight;
         self.correct += usize::from(correct);
         self.cases += 1;
@@ -116,6 +122,7 @@ impl TaskLoss {
     /// Adds those of another batch.
     pub fn add_all(&mut self, other: &Self) {
         self.sum += other.sum;
+        self.trained += other.trained;
         self.weight += other.weight;
         self.correct += other.correct;
         self.cases += other.cases;

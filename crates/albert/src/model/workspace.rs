@@ -97,6 +97,8 @@ pub struct Workspace<B: Backend> {
     pub(super) restarts: Vec<B::Buffer>,
     pub(super) scratch: Scratch<B>,
     pub(super) heads: Heads<B>,
+    /// The same of the classifiers after each application but the last.
+    pub(super) exits: Vec<Heads<B>>,
     /// Applications that have a place of their own in training.
     pub(super) kept: usize,
 }
@@ -185,7 +187,7 @@ impl<B: Backend> Scratch<B> {
 }
 
 impl<B: Backend> Heads<B> {
-    fn new(backend: &B) -> Self {
+    pub(super) fn new(backend: &B) -> Self {
         let (empty, operand) = (|| backend.zeros(0), || backend.operand());
         Self {
             first: empty(),
@@ -271,6 +273,7 @@ impl<B: Backend> Workspace<B> {
             restarts: Vec::new(),
             scratch: Scratch::new(backend),
             heads: Heads::new(backend),
+            exits: Vec::new(),
             kept: applications.max(1),
         }
     }
