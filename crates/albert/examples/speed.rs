@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         gradients.fill(0.0);
         model.train(&batch, &targets, scales, 0, &mut space, &mut gradients);
-        let norm = model.gradient_norm(&gradients);
+        let norm = model.gradient_norm(&optimizer, &gradients);
         model.optimize(&optimizer, 1e-4, &mut gradients, norm, &mut state);
         start.elapsed().as_secs_f64()
     });

@@ -62,6 +62,15 @@ pub fn directory_of(path: &Path) -> Result<PathBuf> {
     Ok(Source::find(path)?.directory)
 }
 
+/// The description of the model at `path`, without its weights; the head only if its config says
+/// which.
+///
+/// # Errors
+/// Nothing there, or a config that cannot be read.
+pub fn config(path: &Path) -> Result<ModelConfig> {
+    Ok(Source::find(path)?.config()?.config)
+}
+
 /// Reads the model at `path`: a directory, a file of weights with its config beside it, or the name
 /// of a TensorFlow checkpoint. In a directory the weights are the first of `model.safetensors`,
 /// `model.safetensors.index.json`, `pytorch_model.bin`, `pytorch_model.bin.index.json` and a

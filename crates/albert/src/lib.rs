@@ -14,6 +14,7 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod files;
+pub mod finetune;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod model;

@@ -42,7 +42,7 @@ fn trained<B: Backend>(backend: B, optimizer: &Optimizer) -> Vec<f64> {
             gradient(len, step).iter().map(|x| B::Real::from_f64(*x)).collect();
         let mut gradients = network.zero_gradients();
         network.backend().upload(&values, &mut gradients, 0);
-        let norm = network.gradient_norm(&gradients);
+        let norm = network.gradient_norm(optimizer, &gradients);
         network.optimize(optimizer, RATE, &mut gradients, norm, &mut state);
     }
     network.all_parameters().into_iter().map(Real::to_f64).collect()

@@ -167,7 +167,7 @@ fn ten_steps(
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
     for step in 0..10 {
         losses.push(loss(fixture, model, &mut gradients)[0]);
-        let norm = model.gradient_norm(&gradients);
+        let norm = model.gradient_norm(optimizer, &gradients);
         norms.push(norm);
         model.optimize(optimizer, learning_rate(step), &mut gradients, norm, &mut state);
     }

@@ -9,6 +9,7 @@ mod demo;
 mod download;
 mod embed;
 mod fill_mask;
+mod finetune;
 mod forward;
 mod inspect;
 mod order;
@@ -37,6 +38,7 @@ enum Command {
     Tokenizer(tokenizer::Arguments),
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
+    Finetune(Box<finetune::Arguments>),
     Plot(plot::Arguments),
     Classify(classify::Arguments),
     Answer(answer::Arguments),
@@ -60,6 +62,7 @@ impl Arguments {
             Command::Tokenizer(arguments) => arguments.run(),
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
+            Command::Finetune(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),
             Command::Answer(arguments) => arguments.run(),

@@ -135,6 +135,16 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Whether nothing is missing of `others`.
+    #[must_use]
+    pub fn has(self, others: Self) -> bool {
+        (self.pooler || !others.pooler)
+            && (self.masked_words || !others.masked_words)
+            && (self.sentence_order || !others.sentence_order)
+            && (self.head || !others.head)
+            && (self.exits || !others.exits)
+    }
+
     /// Whether nothing is missing that pre-training needs.
     #[must_use]
     pub fn can_pretrain(self) -> bool {

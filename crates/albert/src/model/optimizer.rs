@@ -1,6 +1,6 @@
 //! Optimizer steps over the table of parameters: LAMB and AdamW, with clipping by global norm.
 
-use super::layout::Layout;
+use super::layout::{Layout, Parameter};
 use super::network::Network;
 use crate::backend::{AdamStep, Backend, Span};
 use crate::error::{Error, Result};
@@ -38,6 +38,10 @@ pub struct Optimizer {
     pub no_decay: Vec<String>,
     /// Gradients are scaled down to this global norm; 0 leaves them.
     pub clip_norm: f64,
+    /// A factor of the learning rate for each tensor of the layout, in its order. A tensor with 0
+    /// stays as it is: it is not decayed either, and its gradient counts for no norm. `None`
+    /// trains all alike.
+    pub rates: Option<Vec<f64>>,
 }
 
 impl Optimizer {
@@ -54,7 +58,15 @@ impl Optimizer {
             weight_decay: 0.01,
             no_decay: vec!["bias".to_owned(), "LayerNorm".to_owned()],
             clip_norm: 1.0,
+            rates: None,
         }
+    }
+
+    /// The tensors that learn, each with its factor of the learning rate.
+    fn trained<'a>(&'a self, layout: &'a Layout) -> impl Iterator<Item = (&'a Parameter, f64)> {
+        let rate = |index: usize| self.rates.as_ref().map_or(1.0, |rates| rates[index]);
+        let all = layout.parameters.iter().enumerate();
+        all.map(move |(index, parameter)| (parameter, rate(index))).filter(|(_, rate)| *rate != 0.0)
     }
 
     /// Checks that every part of a name in `no_decay` occurs in the name of a tensor.
@@ -105,11 +117,13 @@ impl<B: Backend> OptimizerState<B> {
 }
 
 impl<B: Backend> Network<B> {
-    /// The global norm of `gradients`.
+    /// The global norm of `gradients`, of the tensors that `optimizer` trains.
     #[must_use]
-    pub fn gradient_norm(&self, gradients: &B::Buffer) -> f64 {
-        let squares = |span| self.backend().sum_of_squares(gradients, span);
-        self.layout().parameters.iter().map(|parameter| squares(parameter.span)).sum::<f64>().sqrt()
+    pub fn gradient_norm(&self, optimizer: &Optimizer, gradients: &B::Buffer) -> f64 {
+        let squares = |(parameter, _): (&Parameter, f64)| {
+            self.backend().sum_of_squares(gradients, parameter.span)
+        };
+        optimizer.trained(self.layout()).map(squares).sum::<f64>().sqrt()
     }
 
     /// Clips `gradients` and takes one step with `learning_rate`. `norm` is their
@@ -128,10 +142,10 @@ impl<B: Backend> Network<B> {
         state.step += 1;
         let lamb = optimizer.kind == OptimizerKind::Lamb;
         let (backend, layout, parameters) = self.parts_mut();
-        for parameter in &layout.parameters {
+        for (parameter, rate) in optimizer.trained(layout) {
             let excluded = optimizer.no_decay.iter().any(|part| parameter.has_in_name(part));
             let step = AdamStep {
-                learning_rate,
+                learning_rate: rate * learning_rate,
                 beta1: optimizer.beta1,
                 beta2: optimizer.beta2,
                 eps: optimizer.eps,

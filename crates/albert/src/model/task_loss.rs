@@ -47,6 +47,25 @@ pub struct TaskLoss {
 }
 
 impl TaskTargets {
+    /// What the sum of their losses is divided by for a mean: [`TaskLoss::weight`], before there is
+    /// a loss.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        match self {
+            Self::Classes(classes, weights) => {
+                let weight = |class: &u32| match weights {
+                    Some(weights) => weights[*class as usize],
+                    None => 1.0,
+                };
+                classes.iter().filter(|class| **class != IGNORED).map(weight).sum()
+            }
+            Self::Several(targets) | Self::Numbers(targets) => targets.len() as f64,
+            Self::Choices(choices) => choices.len() as f64,
+            Self::Spans(spans) => spans.len() as f64,
+            Self::Joint(targets) => targets.len() as f64,
+        }
+    }
+
     /// The loss of `logits`, `outputs` a row, and its gradient by each of them. `starts` are the
     /// rows where sequences begin, and their end.
     ///
@@ -190,6 +209,7 @@ mod tests {
             let loss = |logits: &[f64]| targets.loss(logits, outputs, &[0, 3, 4, 6]);
             let (total, d) = loss(&logits);
             assert!(total.sum > 0.0 && total.cases > 0);
+            assert_eq!(total.weight, targets.weight());
             for at in 0..12 {
                 let moved = |by: f64| {
                     let mut logits = logits.clone();

@@ -33,7 +33,8 @@ pub const LONG_RECORD_BYTES_MAX: usize = 8 << 20;
 const FIELDS_MAX: usize = 1 << 16;
 
 /// How a table is written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Each line that is not blank is a text.
     Lines,

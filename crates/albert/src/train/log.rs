@@ -12,10 +12,11 @@ use super::events::EventFile;
 use crate::error::{Error, Result};
 use crate::files::{append, write_atomically};
 
-const METRICS_FILE: &str = "metrics.jsonl";
+/// The lines of a run.
+pub(crate) const METRICS_FILE: &str = "metrics.jsonl";
 
 /// The measurements of a run, and its clock.
-pub(super) struct Log {
+pub(crate) struct Log {
     metrics: PathBuf,
     events: EventFile,
     /// What the run took before this process, in seconds.
@@ -26,7 +27,7 @@ pub(super) struct Log {
 impl Log {
     /// The log of the run in `directory`, which goes on from `step`: the lines after it will be
     /// written again, and are removed, as is half a line.
-    pub(super) fn open(directory: &Path, step: u64) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, step: u64) -> Result<Self> {
         let metrics = directory.join(METRICS_FILE);
         let seconds_before = rewind(&metrics, step)?;
         let events = EventFile::next(directory, step)?;
@@ -34,18 +35,18 @@ impl Log {
     }
 
     /// Starts the clock again.
-    pub(super) fn start_clock(&mut self) {
+    pub(crate) fn start_clock(&mut self) {
         self.started = Instant::now();
     }
 
     /// Seconds that the run has been trained for, as far as its lines tell. They are not in the
     /// checkpoints, which are the same bytes however long a run took.
-    pub(super) fn elapsed_seconds(&self) -> f64 {
+    pub(crate) fn elapsed_seconds(&self) -> f64 {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
     /// Writes a line, and its numbers for TensorBoard.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         line: &impl Serialize,
         step: u64,

@@ -2,7 +2,6 @@
 
 use bytesize::ByteSize;
 
-use super::settings::Settings;
 use crate::backend::Precision;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
@@ -11,29 +10,34 @@ use crate::model::{Layout, Plan, TrainingMemory, default_tokens_per_batch};
 /// Fewer tokens at a time than this are slower than computing activations again.
 const LEAST_TOKENS: usize = 512;
 
-/// Chooses how many tokens to compute at a time, unless `settings` say, and how many activations
+/// What settings say of memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemoryAsked {
+    /// Tokens to compute at a time; 0 if that is to be chosen.
+    pub(crate) tokens_per_batch: usize,
+    /// The most to take.
+    pub(crate) budget: Option<ByteSize>,
+}
+
+/// Chooses how many tokens to compute at a time, unless `asked` says, and how many activations
 /// to keep. Only a budget makes the tokens fewer than the model's size asks for, so that runs are
 /// the same on every machine.
-pub(super) fn plan(
-    settings: &Settings,
-    config: &ModelConfig,
-    precision: Precision,
-) -> Result<Plan> {
+pub(crate) fn plan(asked: MemoryAsked, config: &ModelConfig, precision: Precision) -> Result<Plan> {
     let memory = TrainingMemory::new(config, precision);
-    let tokens = match settings.tokens_per_batch {
+    let tokens = match asked.tokens_per_batch {
         0 => default_tokens_per_batch(config),
         tokens => tokens,
     };
-    let least = match (settings.memory_budget, settings.tokens_per_batch) {
+    let least = match (asked.budget, asked.tokens_per_batch) {
         (Some(_), 0) => tokens.min(LEAST_TOKENS),
         _ => tokens,
     };
     let available = available();
-    let budget = settings.memory_budget.unwrap_or(available);
+    let budget = asked.budget.unwrap_or(available);
     let bytes = usize::try_from(budget.as_u64()).unwrap_or(usize::MAX);
     memory.plan(bytes, tokens, least).ok_or_else(|| {
         let needed = ByteSize::b(memory.bytes(least, 1) as u64).display().iec();
-        let there = match settings.memory_budget {
+        let there = match asked.budget {
             Some(_) => format!("the memory budget is {}", budget.display().iec()),
             None => format!("this machine has {} to spare", available.display().iec()),
         };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::run::Progress;
+use super::progress::Progress;
 use crate::model::Losses;
 
 /// Sums over examples, from which means are made.

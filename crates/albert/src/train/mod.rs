@@ -7,15 +7,20 @@ mod log;
 mod memory;
 mod metrics;
 mod pretrain;
+mod progress;
 mod publish;
 mod run;
 mod schedule;
 mod settings;
 mod step;
 
+pub(crate) use log::{Log, METRICS_FILE};
+pub(crate) use memory::{MemoryAsked, plan};
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
-pub use run::{Best, Run};
+pub use progress::Best;
+pub use run::Run;
+pub(crate) use run::{Content, Restored, State, Wanted};
 pub use schedule::{BatchSizes, Decay, Schedule};
 pub use settings::{
     Objective, OptimizerName, Positions, ScheduleName, Settings, TrainingPrecision, WeightedStore,

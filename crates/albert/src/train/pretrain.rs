@@ -7,13 +7,14 @@ use super::feed::Feed;
 use super::log::Log;
 use super::memory;
 use super::metrics::{EvaluationMetrics, StepMetrics, Totals, Window};
-use super::run::{Best, Progress, Restored, Run};
+use super::progress::{Best, Progress};
+use super::run::{Content, Restored, Run, State as _, Wanted};
 use super::settings::{Settings, TrainingPrecision};
 use super::step::Parts;
 use crate::backend::{Backend, Cpu, Precision};
 use crate::config::ModelConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Layout, OptimizerState, Plan, Start, TrainingModel, Workspace};
+use crate::model::{self, Layout, OptimizerState, Plan, Start, TrainingModel, Workspace};
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 
@@ -56,6 +57,18 @@ pub struct Pretraining {
     plan: Plan,
 }
 
+/// What pre-training trains: everything but a head for a task.
+const PARTS: model::Parts = model::Parts {
+    pooler: true,
+    masked_words: true,
+    sentence_order: true,
+    head: false,
+    exits: false,
+};
+
+/// What the optimizer keeps, by the names in its file.
+const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
+
 /// What the products multiply; `auto` is resolved when a run starts.
 fn precision_of(settings: &Settings) -> Precision {
     match settings.precision {
@@ -72,10 +85,13 @@ impl Pretraining {
     pub fn start(
         directory: &Path,
         mut settings: Settings,
-        config: ModelConfig,
+        mut config: ModelConfig,
         backend: Cpu,
     ) -> Result<Self> {
         settings.validate()?;
+        // Of no use before there is a task, and not trained.
+        config.head = None;
+        config.internal_classifiers = false;
         config.validate()?;
         settings.optimizer().check(&Layout::new(&config))?;
         let feed = Feed::open(&settings, &config)?;
@@ -88,9 +104,9 @@ impl Pretraining {
         }
         let backend = backend.training_in(precision_of(&settings));
         settings.tokens_per_batch =
-            memory::plan(&settings, &config, backend.training_precision())?.tokens;
+            memory::plan(settings.memory(), &config, backend.training_precision())?.tokens;
         feed.note_fingerprints(&mut settings);
-        let run = Run::create(directory, &settings, &config, &tokenizer)?;
+        let run = Run::create(directory, &config, &tokenizer, |path| settings.write(path))?;
         Self::assemble(run, settings, tokenizer, config, backend, feed, None)
     }
 
@@ -99,7 +115,8 @@ impl Pretraining {
     /// # Errors
     /// A directory that is no run, a damaged checkpoint, stores that have gone or changed.
     pub fn resume(directory: &Path, backend: Cpu) -> Result<Self> {
-        let (run, settings) = Run::open(directory)?;
+        let (run, path) = Run::open(directory)?;
+        let settings = Settings::read(&path)?;
         settings.validate()?;
         let config = run.config()?;
         let backend = backend.training_in(precision_of(&settings));
@@ -112,8 +129,11 @@ impl Pretraining {
         };
         feed.store().check_tokenizer(&tokenizer.fingerprint())?;
         feed.check_fingerprints(&settings, directory)?;
-        let restored = run.restore(&config, &tokenizer, backend.clone())?;
-        run.clean(settings.keep, restored.as_ref().and_then(|restored| restored.progress.best))?;
+        let len = Layout::new(&config).len;
+        let wanted = Wanted { config: &config, parts: PARTS, optimizer: (&MOMENTS, len) };
+        let restored: Option<Restored<Progress>> =
+            run.restore(&wanted, &tokenizer, backend.clone())?;
+        run.clean(settings.keep, restored.as_ref().and_then(|restored| restored.state.best()))?;
         Self::assemble(run, settings, tokenizer, config, backend, feed, restored)
     }
 
@@ -124,17 +144,21 @@ impl Pretraining {
         config: ModelConfig,
         backend: Cpu,
         mut feed: Feed,
-        restored: Option<Restored>,
+        restored: Option<Restored<Progress>>,
     ) -> Result<Self> {
-        let plan = memory::plan(&settings, &config, backend.training_precision())?;
+        let plan = memory::plan(settings.memory(), &config, backend.training_precision())?;
         let restored = restored.unwrap_or_else(|| {
             let seed = Seed::new(settings.seed).split("initial weights", 0);
             let start = Start { seed, positions: settings.positions.into() };
             let model = TrainingModel::initialised(backend, config, start);
-            let optimizer = OptimizerState::new(&model);
-            Restored { model, optimizer, progress: Progress::START }
+            Restored { model, optimizer: Vec::new(), state: Progress::START }
         });
-        let Restored { model, optimizer, progress } = restored;
+        let Restored { model, optimizer: moments, state: progress } = restored;
+        let mut optimizer = OptimizerState::new(&model);
+        if let [first, second] = &moments[..] {
+            optimizer.set_moments(&model, first, second);
+            optimizer.step = progress.step;
+        }
         if progress.step > 0 {
             let (found, asked) = (progress.streams.len(), feed.train.positions().len());
             if found != asked {
@@ -252,10 +276,10 @@ impl Pretraining {
             let losses = self.model.train(batch, targets, parts.scales(), seed, space, gradients);
             totals.add(&Totals { losses, ..Totals::default() });
         }
-        let norm = self.model.gradient_norm(gradients);
+        let optimizer = self.settings.optimizer();
+        let norm = self.model.gradient_norm(&optimizer, gradients);
         self.check_finite(&totals, norm)?;
         let learning_rate = self.settings.schedule().at(step);
-        let optimizer = self.settings.optimizer();
         self.model.optimize(&optimizer, learning_rate, gradients, norm, &mut self.optimizer);
         self.progress.step += 1;
         self.progress.tokens += parts.tokens as u64;
@@ -312,7 +336,10 @@ impl Pretraining {
 
     fn save(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let Self { run, model, optimizer, progress, tokenizer, settings, .. } = self;
-        run.save(model, optimizer, progress, tokenizer, settings.keep)?;
+        let moments = MOMENTS.into_iter().zip(optimizer.moments(model)).collect();
+        let content =
+            Content { model, parts: PARTS, optimizer: moments, state: progress, tokenizer };
+        run.save(&content, settings.keep)?;
         watch(Event::Saved(self.progress.step));
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! A training run on disk:
+//! A training run on disk, of pre-training and of fine-tuning alike:
 //!
 //! ```text
 //! RUN/config.toml            the settings, as resolved
 //! RUN/metrics.jsonl          a line per measurement
 //! RUN/events.out.tfevents.*  the same for TensorBoard
 //! RUN/model/                 the model of the newest checkpoint, in Hugging Face's layout
-//! RUN/best/                  that of the checkpoint with the lowest evaluation loss
+//! RUN/best/                  that of the checkpoint with the best evaluation
 //! RUN/checkpoints/00001000/  config.json, model.safetensors, optimizer.safetensors, state.json of
 //!                            a step
 //! ```
@@ -18,54 +18,49 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::publish;
-use super::settings::Settings;
-use crate::backend::Cpu;
-use crate::checkpoint::{self, CONFIG_FILE, WEIGHTS_FILE};
+use crate::backend::{Cpu, Precision};
+use crate::checkpoint::{self, CONFIG_FILE, Parts, WEIGHTS_FILE};
 use crate::config::ModelConfig;
-use crate::data::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{create_directory, partial_path, sync_parent, write_atomically};
-use crate::model::{Layout, OptimizerState, TrainingModel};
+use crate::model::TrainingModel;
 use crate::tokenizer::Tokenizer;
 
 const SETTINGS_FILE: &str = "config.toml";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
-const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
-/// How far a run has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Progress {
-    /// Of this file's form.
-    pub(super) version: u32,
+/// How far a run has come: what `state.json` holds.
+pub(crate) trait State: Serialize + DeserializeOwned {
+    /// The form of the file that this program writes and reads.
+    const VERSION: u32;
+
+    /// The form that a file has.
+    fn version(&self) -> u32;
+
     /// Steps taken.
-    pub(super) step: u64,
-    /// Tokens seen.
-    pub(super) tokens: u64,
-    /// Where each stream of examples stands; empty before the first step.
-    pub(super) streams: Vec<Position>,
-    /// The best checkpoint so far; absent before the first evaluation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) best: Option<Best>,
+    fn step(&self) -> u64;
+
+    /// The step of the best checkpoint.
+    fn best(&self) -> Option<u64>;
+
+    /// Of a run whose best checkpoint is gone.
+    fn forget_best(&mut self);
 }
 
-/// The checkpoint with the lowest evaluation loss.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// Its step.
-    pub step: u64,
-    /// Its evaluation loss.
-    pub loss: f64,
-}
-
-impl Progress {
-    pub(super) const START: Self =
-        Self { version: 2, step: 0, tokens: 0, streams: Vec::new(), best: None };
+/// What a checkpoint holds of a model that is trained.
+pub(crate) struct Content<'a, S> {
+    pub(crate) model: &'a TrainingModel,
+    /// The parts of the model that belong to it.
+    pub(crate) parts: Parts,
+    /// What besides the weights the next step depends on, by name.
+    pub(crate) optimizer: Vec<(&'static str, Vec<f32>)>,
+    pub(crate) state: &'a S,
+    pub(crate) tokenizer: &'a Tokenizer,
 }
 
 /// The directory of a run.
@@ -76,24 +71,31 @@ pub struct Run {
     _lock: Arc<File>,
 }
 
+/// What a checkpoint should hold.
+pub(crate) struct Wanted<'a> {
+    pub(crate) config: &'a ModelConfig,
+    /// Parts that must be there.
+    pub(crate) parts: Parts,
+    /// The tensors of the optimizer, and how long each of them is.
+    pub(crate) optimizer: (&'a [&'static str], usize),
+}
+
 /// A checkpoint in memory.
-pub(super) struct Restored {
-    pub(super) model: TrainingModel,
-    pub(super) optimizer: OptimizerState<Cpu>,
-    pub(super) progress: Progress,
+pub(crate) struct Restored<S> {
+    pub(crate) model: TrainingModel,
+    /// The tensors that were wanted, in their order.
+    pub(crate) optimizer: Vec<Vec<f32>>,
+    pub(crate) state: S,
 }
 
 impl Run {
     /// Creates the directory of a new run with its settings, the description of its model and its
-    /// tokenizer.
-    ///
-    /// # Errors
-    /// A path that is taken; a failed write.
-    pub fn create(
+    /// tokenizer. `write_settings` is told where to.
+    pub(crate) fn create(
         directory: &Path,
-        settings: &Settings,
         config: &ModelConfig,
         tokenizer: &Tokenizer,
+        write_settings: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
         if directory.join(SETTINGS_FILE).exists() {
             return Err(Error::input(format!(
@@ -105,16 +107,16 @@ impl Run {
         create_directory(
             directory,
             |name| ["model", SETTINGS_FILE].contains(&name),
-            |partial| write_run(partial, settings, config, tokenizer),
+            |partial| {
+                publish::write_directory(&partial.join("model"), config, tokenizer)?;
+                write_settings(&partial.join(SETTINGS_FILE))
+            },
         )?;
         Ok(Self { directory: directory.to_owned(), _lock: lock(directory)? })
     }
 
-    /// Opens an existing run and its settings.
-    ///
-    /// # Errors
-    /// A directory that is no run, or whose settings cannot be read.
-    pub fn open(directory: &Path) -> Result<(Self, Settings)> {
+    /// Opens an existing run. Also gives where its settings are.
+    pub(crate) fn open(directory: &Path) -> Result<(Self, PathBuf)> {
         let path = directory.join(SETTINGS_FILE);
         if !path.exists() {
             return Err(Error::input(format!(
@@ -122,8 +124,7 @@ impl Run {
                 directory.display()
             )));
         }
-        let settings = Settings::read(&path)?;
-        Ok((Self { directory: directory.to_owned(), _lock: lock(directory)? }, settings))
+        Ok((Self { directory: directory.to_owned(), _lock: lock(directory)? }, path))
     }
 
     /// Where the run's model is.
@@ -132,20 +133,20 @@ impl Run {
         self.directory.join("model")
     }
 
-    /// Where the model with the lowest evaluation loss is, once there is one.
+    /// Where the model with the best evaluation is, once there is one.
     #[must_use]
     pub fn best_directory(&self) -> PathBuf {
         self.directory.join("best")
     }
 
     /// The directory itself.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// The description of the run's model: that of `RUN/model`, or where it was deleted, that of
     /// the newest checkpoint.
-    pub(super) fn config(&self) -> Result<ModelConfig> {
+    pub(crate) fn config(&self) -> Result<ModelConfig> {
         let newest = self.steps()?.pop().map(|(_, path)| path);
         let has_config = |path: &PathBuf| path.join(CONFIG_FILE).exists();
         let directory = match newest.filter(has_config) {
@@ -165,7 +166,7 @@ impl Run {
     }
 
     /// Whether the checkpoint of `step` was saved.
-    pub(super) fn has_checkpoint(&self, step: u64) -> bool {
+    pub(crate) fn has_checkpoint(&self, step: u64) -> bool {
         self.checkpoint(step).exists()
     }
 
@@ -188,14 +189,14 @@ impl Run {
     }
 
     /// The newest checkpoint, or `None` if the run was stopped before its first.
-    pub(super) fn restore(
+    pub(crate) fn restore<S: State>(
         &self,
-        config: &ModelConfig,
+        wanted: &Wanted<'_>,
         tokenizer: &Tokenizer,
         backend: Cpu,
-    ) -> Result<Option<Restored>> {
+    ) -> Result<Option<Restored<S>>> {
         let Some((step, path)) = self.steps()?.pop() else { return Ok(None) };
-        let mut restored = restore(&path, step, config, backend).map_err(|error| {
+        let mut restored: Restored<S> = restore(&path, step, wanted, backend).map_err(|error| {
             Error::new(
                 error.kind(),
                 format!(
@@ -206,20 +207,20 @@ impl Run {
             )
         })?;
         // Gone only if newer checkpoints were removed by hand: the next evaluation is the best.
-        restored.progress.best =
-            restored.progress.best.filter(|best| self.has_checkpoint(best.step));
-        self.publish(&path, &restored.progress, config, tokenizer)?;
+        if restored.state.best().is_some_and(|step| !self.has_checkpoint(step)) {
+            restored.state.forget_best();
+        }
+        self.publish(&path, restored.state.best(), wanted.config, tokenizer)?;
         Ok(Some(restored))
     }
 
     /// Removes old checkpoints but for the newest `keep` and the best, and what a killed process
     /// left half written or half removed. A checkpoint loses its name before its files: what has a
     /// name is whole.
-    pub(super) fn clean(&self, keep: usize, best: Option<Best>) -> Result<()> {
+    pub(crate) fn clean(&self, keep: usize, best: Option<u64>) -> Result<()> {
         let steps = self.steps()?;
         let older = &steps[..steps.len().saturating_sub(keep)];
-        for (_, old) in older.iter().filter(|(step, _)| best.is_none_or(|best| best.step != *step))
-        {
+        for (_, old) in older.iter().filter(|(step, _)| best != Some(*step)) {
             fs::rename(old, partial_path(old))
                 .map_err(|error| Error::io("removing", old, error))?;
         }
@@ -239,17 +240,10 @@ impl Run {
 
     /// Saves a checkpoint, makes it the run's model, and removes old ones as [`clean`](Self::clean)
     /// says.
-    pub(super) fn save(
-        &self,
-        model: &TrainingModel,
-        optimizer: &OptimizerState<Cpu>,
-        progress: &Progress,
-        tokenizer: &Tokenizer,
-        keep: usize,
-    ) -> Result<()> {
-        let path = self.checkpoint(progress.step);
+    pub(crate) fn save<S: State>(&self, content: &Content<'_, S>, keep: usize) -> Result<()> {
+        let path = self.checkpoint(content.state.step());
         let partial = partial_path(&path);
-        let result = write_checkpoint(&partial, model, optimizer, progress).and_then(|()| {
+        let result = write_checkpoint(&partial, content).and_then(|()| {
             fs::rename(&partial, &path)
                 .and_then(|()| sync_parent(&path))
                 // The first makes their directory too.
@@ -260,28 +254,28 @@ impl Run {
             let _ = fs::remove_dir_all(&partial);
         }
         result?;
-        self.publish(&path, progress, model.config(), tokenizer)?;
-        self.clean(keep, progress.best)
+        let best = content.state.best();
+        self.publish(&path, best, content.model.config(), content.tokenizer)?;
+        self.clean(keep, best)
     }
 
     /// Makes a checkpoint the run's model, and the best one the run's best model.
     fn publish(
         &self,
         checkpoint: &Path,
-        saved: &Progress,
+        best: Option<u64>,
         model: &ModelConfig,
         tokenizer: &Tokenizer,
     ) -> Result<()> {
         publish::publish(checkpoint, &self.model_directory(), model, tokenizer)?;
         // Made when that checkpoint was saved; after a crash, perhaps not. What someone removed by
         // hand stays as it is.
-        let best = saved.best.filter(|best| self.has_checkpoint(best.step));
-        let Some(Best { step, .. }) = best else { return Ok(()) };
+        let Some(step) = best.filter(|step| self.has_checkpoint(*step)) else { return Ok(()) };
         publish::publish(&self.checkpoint(step), &self.best_directory(), model, tokenizer)
     }
 
     /// What a run that failed for `error` still has, and how it goes on.
-    pub(super) fn explain(&self, error: Error, checkpoint_bytes: u64) -> Error {
+    pub(crate) fn explain(&self, error: Error, checkpoint_bytes: u64) -> Error {
         if error.kind() != ErrorKind::Io {
             return error;
         }
@@ -315,78 +309,64 @@ fn lock(directory: &Path) -> Result<Arc<File>> {
     }
 }
 
-/// Writes all that a run has before its first step.
-fn write_run(
-    directory: &Path,
-    settings: &Settings,
-    config: &ModelConfig,
-    tokenizer: &Tokenizer,
-) -> Result<()> {
-    publish::write_directory(&directory.join("model"), config, tokenizer)?;
-    settings.write(&directory.join(SETTINGS_FILE))
-}
-
-fn write_checkpoint(
-    directory: &Path,
-    model: &TrainingModel,
-    optimizer: &OptimizerState<Cpu>,
-    progress: &Progress,
-) -> Result<()> {
+fn write_checkpoint<S: State>(directory: &Path, content: &Content<'_, S>) -> Result<()> {
+    let Content { model, parts, optimizer, state, .. } = content;
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(|error| Error::io("removing", directory, error))?;
     }
-    let moments = optimizer.moments(model);
-    let all = [&model.all_parameters(), &moments[0], &moments[1]];
-    if !all.into_iter().flatten().all(|value| value.is_finite()) {
+    let weights = model.all_parameters();
+    let mut all = optimizer.iter().map(|(_, values)| values).chain([&weights]);
+    if !all.all(|values| values.iter().all(|value| value.is_finite())) {
         let message = format!(
             "step {} made weights or moments that are not finite; the checkpoints before it are \
              kept; start again with a lower learning rate or a longer warm-up",
-            progress.step
+            state.step()
         );
         return Err(Error::new(ErrorKind::Diverged, message));
     }
     fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
-    model.config().write(&directory.join(CONFIG_FILE))?;
-    checkpoint::write_weights(model, &directory.join(WEIGHTS_FILE))?;
-    let shape = [moments[0].len()];
-    let tensors: Vec<_> = MOMENTS
+    checkpoint::save_as(model, *parts, Precision::F32, directory)?;
+    let shapes: Vec<[usize; 1]> = optimizer.iter().map(|(_, values)| [values.len()]).collect();
+    let tensors: Vec<_> = optimizer
         .iter()
-        .zip(&moments)
-        .map(|(name, values)| (*name, values.as_slice(), shape.as_slice()))
+        .zip(&shapes)
+        .map(|((name, values), shape)| (*name, values.as_slice(), shape.as_slice()))
         .collect();
     checkpoint::write_tensors(&tensors, &directory.join(OPTIMIZER_FILE))?;
-    let text = format!("{}\n", serde_json::json!(progress));
+    let text = format!("{}\n", serde_json::json!(state));
     write_atomically(&directory.join(STATE_FILE), |file| file.write_all(text.as_bytes()))
 }
 
 /// Reads the checkpoint of `step`.
-fn restore(directory: &Path, step: u64, config: &ModelConfig, backend: Cpu) -> Result<Restored> {
+fn restore<S: State>(
+    directory: &Path,
+    step: u64,
+    wanted: &Wanted<'_>,
+    backend: Cpu,
+) -> Result<Restored<S>> {
     let path = directory.join(STATE_FILE);
-    let progress: Progress = serde_json::from_str(&crate::files::read_text(&path)?)
+    let state: S = serde_json::from_str(&crate::files::read_text(&path)?)
         .map_err(|error| Error::format(&path, error))?;
-    if progress.version != Progress::START.version {
-        let version = progress.version;
+    if state.version() != S::VERSION {
+        let version = state.version();
         return Err(Error::format(
             &path,
             format!("version {version} is not known to this program"),
         ));
     }
-    if progress.step != step {
-        let found = progress.step;
+    if state.step() != step {
+        let found = state.step();
         return Err(Error::format(
             &path,
             format!("key \"step\" is {found}, but the directory is of step {step}"),
         ));
     }
     let weights = directory.join(WEIGHTS_FILE);
-    let loaded = checkpoint::load_weights(&weights, config.clone(), backend)?;
-    if !loaded.parts.can_pretrain() {
+    let loaded = checkpoint::load_weights(&weights, wanted.config.clone(), backend)?;
+    if !loaded.parts.has(wanted.parts) {
         return Err(Error::format(&weights, "tensors of the heads are missing"));
     }
-    let len = Layout::new(config).len;
-    let moments = checkpoint::read_tensors(&directory.join(OPTIMIZER_FILE), &MOMENTS, len)?;
-    let mut optimizer = OptimizerState::new(&loaded.model);
-    optimizer.set_moments(&loaded.model, &moments[0], &moments[1]);
-    optimizer.step = progress.step;
-    Ok(Restored { model: loaded.model, optimizer, progress })
+    let (names, len) = wanted.optimizer;
+    let optimizer = checkpoint::read_tensors(&directory.join(OPTIMIZER_FILE), names, len)?;
+    Ok(Restored { model: loaded.model, optimizer, state })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use stores::WeightedStore;
 
+use super::memory::MemoryAsked;
 use super::schedule::{BatchSizes, Decay, Schedule};
 use crate::data::{Limit, Masking, SampleOptions, SentenceObjective};
 use crate::error::{Error, Result};
@@ -326,6 +327,11 @@ impl Settings {
         }
     }
 
+    /// What they say of memory.
+    pub(super) fn memory(&self) -> MemoryAsked {
+        MemoryAsked { tokens_per_batch: self.tokens_per_batch, budget: self.memory_budget }
+    }
+
     /// How examples of a length are drawn.
     #[must_use]
     pub fn sample_options(&self, sequence_length: usize) -> SampleOptions {
@@ -391,6 +397,7 @@ impl Settings {
             weight_decay: self.weight_decay,
             no_decay: self.no_decay.clone(),
             clip_norm: self.clip_norm,
+            rates: None,
         }
     }
 }

@@ -1,0 +1,375 @@
+//! `albert finetune`
+
+mod flags;
+mod summary;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use albert::backend::Cpu;
+use albert::checkpoint;
+use albert::finetune::{EvaluationMetrics, Event, FileScores, Finetuning, Outcome, Settings};
+use albert::tasks::{Split, Task};
+use anyhow::{Result, bail};
+use flags::Flags;
+use indicatif::ProgressBar;
+
+use super::pretrain::{absolute, stop_on_interrupt};
+use crate::engine::Engine;
+use crate::model::locate;
+use crate::output::{note, progress_bar};
+use summary::Summary;
+
+/// Train a model for a task, on its files or on a table of one's own
+#[derive(Debug, clap::Args)]
+#[command(
+    allow_negative_numbers = true,
+    after_help = "Examples:
+  albert finetune --model albert-base --task sst-2 --data glue --output run
+  albert finetune --model run/model --task classify --train train.csv --dev dev.csv \\
+      --text-column review --label-column stars --epochs 4 --output stars
+  albert finetune --model albert-base --task ner --train wnut.conll --dev dev.conll --output ner
+  albert finetune --model mnli/best --task rte --data glue --runs 5 --output rte
+  albert finetune --output run --resume
+
+For the tasks of the paper the settings are those of its Table 14, for others three epochs in
+batches of 32; they are printed before training begins, and flags go before them. A recipe is a TOML
+file with any of the keys of RUN/config.toml.
+
+With --dev (or the dev files of --data) the model is scored after every epoch, and the best is in
+RUN/best; that of the newest checkpoint is in RUN/model. Measurements are in RUN/metrics.jsonl
+(albert plot RUN draws them). A run that was stopped (Ctrl-C saves first) or killed goes on with
+--resume, to the same bytes as without the interruption."
+)]
+pub(crate) struct Arguments {
+    /// The model to begin with: a directory, or the ID of one on a hub (see `albert download
+    /// --help`)
+    #[arg(long, value_name = "DIR or ID")]
+    model: Option<PathBuf>,
+
+    /// What for: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli (GLUE), squad1, squad2, race,
+    /// ner (CoNLL columns); or from a table classify, pair-classify, multi-label, regress
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+
+    /// The directory that the task's files are distributed in (GLUE's, SQuAD's, RACE's), instead of
+    /// --train and --dev
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// The directory of the run
+    #[arg(long, value_name = "RUN")]
+    output: PathBuf,
+
+    /// Continue the run in --output (or start it, if there is none)
+    #[arg(long)]
+    resume: bool,
+
+    /// Train so many times with different seeds, each in a directory of its own, and sum up
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    runs: Option<u64>,
+
+    /// Settings of the run, as TOML
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    #[command(flatten)]
+    engine: Engine,
+
+    /// Print the outcome as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let backend = self.engine.backend()?;
+        let stop = stop_on_interrupt()?;
+        let Some(runs) = self.runs else {
+            let outcome = self.one(&self.output, None, backend, &stop)?;
+            return self.report(&outcome);
+        };
+        let first = self.flags.seed.unwrap_or(Settings::SEED);
+        let mut summary = Summary::new(&self.output);
+        for seed in first..first.saturating_add(runs) {
+            let directory = self.output.join(format!("seed-{seed}"));
+            note(format_args!("seed {seed}: {}", directory.display()));
+            let outcome = self.one(&directory, Some(seed), backend.clone(), &stop)?;
+            if outcome.stopped {
+                note(format_args!("stopped; the same command with --resume goes on"));
+                return Ok(());
+            }
+            summary.add(seed, &directory, outcome)?;
+        }
+        summary.finish(self.json)
+    }
+
+    /// One run, from where it is to its end.
+    fn one(
+        &self,
+        directory: &Path,
+        seed: Option<u64>,
+        backend: Cpu,
+        stop: &AtomicBool,
+    ) -> Result<Outcome> {
+        let bar = progress_bar(0, "{spinner} {pos} examples read");
+        let mut watch = |read| bar.set_position(read);
+        let training = if self.resume && directory.exists() {
+            self.refuse_flags()?;
+            Finetuning::resume(directory, backend, &mut watch)?
+        } else {
+            let (mut settings, given) = self.settings()?;
+            settings.seed = seed.unwrap_or(settings.seed);
+            introduce_settings(&settings, &given)?;
+            Finetuning::start(directory, settings, backend, &mut watch)?
+        };
+        bar.finish_and_clear();
+        introduce(&training, directory);
+        train(training, stop)
+    }
+
+    /// A run goes on with the settings it was started with; several of them are told again, since
+    /// not all may have been started.
+    fn refuse_flags(&self) -> Result<()> {
+        if self.runs.is_some() {
+            return Ok(());
+        }
+        let mut given: Vec<String> = self.flags.table()?.into_iter().map(|(key, _)| key).collect();
+        let others = [
+            ("model", self.model.is_some()),
+            ("task", self.task.is_some()),
+            ("data", self.data.is_some()),
+            ("recipe", self.recipe.is_some()),
+        ];
+        given.extend(others.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
+        if given.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> =
+            given.iter().map(|key| format!("--{}", key.replace('_', "-"))).collect();
+        bail!(
+            "{} goes on with the settings in its config.toml: leave out {}",
+            self.output.display(),
+            names.join(", ")
+        )
+    }
+
+    /// The settings, and which of them were given.
+    fn settings(&self) -> Result<(Settings, toml::Table)> {
+        let (Some(model), Some(task)) = (&self.model, &self.task) else {
+            if self.resume {
+                bail!(
+                    "{} does not exist, so there is no run to resume; check --output, or start one \
+                     with --model and --task",
+                    self.output.display()
+                );
+            }
+            bail!("which model, and what for? Give --model DIR and --task TASK");
+        };
+        let (model, task) = (locate(model)?, Task::parse(task)?);
+        if task == Task::Ax {
+            bail!("ax has no training data: train for mnli, then albert evaluate --task ax");
+        }
+        let config = checkpoint::config(&model)?;
+        let mut table = self.flags.table()?;
+        table.extend(self.files(task)?);
+        table.insert("model".to_owned(), absolute(&model).display().to_string().into());
+        let mut settings = Settings::resolve(task, &config, self.recipe.as_deref(), table.clone())?;
+        settings.validate()?;
+        let (train, dev) = (&mut settings.train, &mut settings.dev);
+        train.iter_mut().chain(dev).for_each(|path| *path = absolute(path));
+        Ok((settings, table))
+    }
+
+    /// The files that `--data` stands for.
+    fn files(&self, task: Task) -> Result<toml::Table> {
+        let Some(directory) = &self.data else { return Ok(toml::Table::new()) };
+        let mut table = toml::Table::new();
+        for (key, split) in [("train", Split::Train), ("dev", Split::Dev)] {
+            let names = task.files(split);
+            if names.is_empty() {
+                bail!("the files of {} have no fixed names: give --train and --dev", task.name());
+            }
+            let paths = names.iter().map(|name| below(directory, name));
+            let paths: Vec<toml::Value> =
+                paths.map(|path| path.display().to_string().into()).collect();
+            table.insert(key.to_owned(), paths.into());
+        }
+        Ok(table)
+    }
+
+    fn report(&self, outcome: &Outcome) -> Result<()> {
+        let output = self.output.display();
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            let json = serde_json::json!({
+                "step": outcome.step,
+                "tokens": outcome.tokens,
+                "stopped": outcome.stopped,
+                "early": outcome.early,
+                "model": self.output.join("model").display().to_string(),
+                "evaluation": outcome.evaluation,
+                "best": outcome.best,
+            });
+            writeln!(out, "{json}")?;
+            return Ok(());
+        }
+        if outcome.stopped {
+            writeln!(
+                out,
+                "stopped after step {}; continue with: albert finetune --output {output} --resume",
+                outcome.step
+            )?;
+            return Ok(());
+        }
+        let end = if outcome.early { ", since nothing got better" } else { "" };
+        writeln!(out, "{} steps{end}: {output}/model", outcome.step)?;
+        if let Some(best) = outcome.best {
+            writeln!(out, "best at step {}: {:.4}: {output}/best", best.step, best.score)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file by its distributed name below a directory, which may also be its own, as `glue` and
+/// `glue/SST-2`.
+fn below(directory: &Path, name: &str) -> PathBuf {
+    let whole = directory.join(name);
+    let own = name.split_once('/').map(|(_, file)| directory.join(file));
+    match own {
+        Some(own) if !whole.exists() && own.exists() => own,
+        _ => whole,
+    }
+}
+
+/// Says what the run is told, before anything is read.
+fn introduce_settings(settings: &Settings, given: &toml::Table) -> Result<()> {
+    let task = settings.task()?;
+    let of = match task.recipe() {
+        Some(_) => "the paper's (Table 14)",
+        None => "usual ones",
+    };
+    let length = match (settings.epochs, settings.steps) {
+        (Some(epochs), _) => format!("{epochs} epochs"),
+        (None, steps) => format!("{} steps", steps.unwrap_or_default()),
+    };
+    let batch = match (settings.batch_size, settings.batch_tokens) {
+        (_, Some(tokens)) => format!("{tokens} tokens"),
+        (size, None) => size.unwrap_or_default().to_string(),
+    };
+    let warmup = match (settings.warmup_steps, settings.warmup_share) {
+        (Some(steps), _) => format!("{steps} steps"),
+        (None, share) => format!("{:.3} of them", share.unwrap_or_default()),
+    };
+    note(format_args!(
+        "{}: settings are {of}: {length} in batches of {batch}, learning rate {} ({}, warm-up {warmup}), \
+         dropout {} (attention {}, before the head {}), at most {} tokens",
+        task.name(),
+        settings.learning_rate,
+        schedule(settings),
+        settings.dropout,
+        settings.attention_dropout,
+        settings.classifier_dropout,
+        settings.max_length
+    ));
+    let files = ["model", "train", "dev"];
+    let given: Vec<String> = given
+        .iter()
+        .filter(|(key, _)| !files.contains(&key.as_str()))
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    if !given.is_empty() {
+        note(format_args!("of these were given: {}", given.join(", ")));
+    }
+    Ok(())
+}
+
+fn schedule(settings: &Settings) -> String {
+    serde_json::to_value(settings.schedule)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Says what is about to happen.
+fn introduce(training: &Finetuning, output: &Path) {
+    let (config, reading) = (training.model().config(), training.reading());
+    training.notes().iter().for_each(|line| note(format_args!("{line}")));
+    note(format_args!(
+        "{}: {} parameters, of which {} are trained, {} layers of {}; {}",
+        output.display(),
+        training.model().layout().len,
+        training.trained_parameters(),
+        config.num_hidden_layers,
+        config.hidden_size,
+        training.model().backend().describe(training.model().backend().training_precision()),
+    ));
+    let labels = reading.labels.iter().map(|(label, count)| format!("{label} {count}"));
+    let labels: Vec<String> = labels.collect();
+    let labels = match labels.len() {
+        0 => String::new(),
+        1..=12 => format!("; {}", labels.join(", ")),
+        many => format!("; {many} labels"),
+    };
+    note(format_args!(
+        "{} examples of {} tokens{labels}; steps {} to {}, {}",
+        reading.examples,
+        training.data_tokens(),
+        training.step(),
+        training.steps(),
+        training.plan()
+    ));
+    for (count, what) in [
+        (reading.full, "have --max-length tokens; what was longer is cut"),
+        (reading.skipped, "rows were broken as distributed, and left out"),
+        (reading.lost, "questions have an answer that no token is part of, and are left out"),
+    ] {
+        if count > 0 {
+            note(format_args!("{count} {what}"));
+        }
+    }
+}
+
+/// Trains until the end or an interrupt.
+fn train(training: Finetuning, stop: &AtomicBool) -> Result<Outcome> {
+    let bar = progress_bar(training.steps(), "{bar:24} {pos}/{len} {msg}, {eta} left");
+    bar.set_position(training.step());
+    bar.reset_eta();
+    let outcome = training.run(stop, &mut |event| match event {
+        Event::Step(metrics) => {
+            bar.set_position(metrics.step);
+            bar.set_message(format!(
+                "loss {:.3}, {:.0} examples/s",
+                metrics.loss, metrics.examples_per_second
+            ));
+        }
+        Event::Evaluating(done, all) => bar.set_message(format!("scoring {done} of {all}")),
+        Event::Evaluated(metrics) => print_evaluation(&bar, metrics),
+        Event::Saved(_) => {}
+    })?;
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn print_evaluation(bar: &ProgressBar, metrics: &EvaluationMetrics) {
+    for file in &metrics.files {
+        let line = scores_line(file);
+        let (step, epoch) = (metrics.step, metrics.epoch);
+        bar.suspend(|| note(format_args!("step {step}, epoch {epoch:.2}: {}: {line}", file.file)));
+    }
+}
+
+/// The scores of a file in a line.
+fn scores_line(file: &FileScores) -> String {
+    let value = |value: &Option<f64>| match value {
+        Some(value) => format!("{value:.4}"),
+        None => "not defined".to_owned(),
+    };
+    let scores = file.metrics.iter().map(|(name, score)| format!("{name} {}", value(score)));
+    let loss = file.loss.map(|loss| format!("loss {loss:.4}"));
+    scores.chain(loss).collect::<Vec<_>>().join(", ")
+}

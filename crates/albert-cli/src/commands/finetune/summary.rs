@@ -1,0 +1,101 @@
+//! What several runs that differ in nothing but their seeds come to.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use albert::files::write_atomically;
+use albert::finetune::{EvaluationMetrics, Outcome, evaluations};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// The scores of the best checkpoint of each run, or of its last if none is the best.
+pub(super) struct Summary {
+    directory: PathBuf,
+    runs: Vec<Value>,
+    /// By file and name: one for each run.
+    scores: BTreeMap<(String, String), Vec<Option<f64>>>,
+}
+
+impl Summary {
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), runs: Vec::new(), scores: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, seed: u64, directory: &Path, outcome: Outcome) -> Result<()> {
+        let all = evaluations(directory)?;
+        let best = outcome.best.and_then(|best| all.iter().find(|of| of.step == best.step));
+        let chosen: Option<&EvaluationMetrics> = best.or(all.last());
+        for file in chosen.iter().flat_map(|evaluation| &evaluation.files) {
+            for (name, score) in &file.metrics {
+                let key = (file.file.clone(), name.clone());
+                self.scores.entry(key).or_default().push(*score);
+            }
+        }
+        self.runs.push(json!({"seed": seed, "directory": directory, "evaluation": chosen}));
+        Ok(())
+    }
+
+    /// Prints the medians, and keeps everything in `summary.json`.
+    pub(super) fn finish(self, as_json: bool) -> Result<()> {
+        let rows = self.scores.iter().map(|((file, name), scores)| {
+            let (median, least, greatest) = spread(scores);
+            json!({
+                "file": file, "metric": name, "median": median, "least": least,
+                "greatest": greatest, "runs": scores,
+            })
+        });
+        let rows: Vec<Value> = rows.collect();
+        let summary = json!({"runs": self.runs, "scores": rows});
+        let path = self.directory.join("summary.json");
+        write_atomically(&path, |file| writeln!(file, "{summary:#}"))?;
+        let mut out = std::io::stdout().lock();
+        if as_json {
+            writeln!(out, "{summary}")?;
+            return Ok(());
+        }
+        for ((file, name), scores) in &self.scores {
+            let (median, least, greatest) = spread(scores);
+            let show = |score: Option<f64>| score.map_or("-".to_owned(), |s| format!("{s:.4}"));
+            writeln!(
+                out,
+                "{file}: {name}: median {} of {} runs ({} to {})",
+                show(median),
+                scores.len(),
+                show(least),
+                show(greatest)
+            )?;
+        }
+        writeln!(out, "{}", path.display())?;
+        Ok(())
+    }
+}
+
+/// The median, the least and the greatest of the scores that are defined; of an even number the
+/// median is the mean of the middle two.
+fn spread(scores: &[Option<f64>]) -> (Option<f64>, Option<f64>, Option<f64>) {
+    let mut sorted: Vec<f64> = scores.iter().flatten().copied().collect();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let median = match sorted.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(sorted[middle]),
+        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    };
+    (median, sorted.first().copied(), sorted.last().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(
+            spread(&[Some(3.0), None, Some(1.0), Some(2.0)]),
+            (Some(2.0), Some(1.0), Some(3.0))
+        );
+        assert_eq!(spread(&[Some(4.0), Some(1.0)]).0, Some(2.5));
+        assert_eq!(spread(&[None]), (None, None, None));
+    }
+}

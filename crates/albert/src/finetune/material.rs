@@ -1,0 +1,141 @@
+//! What a run learns from and is examined on, read and checked.
+
+use std::path::Path;
+
+use super::dataset::Dataset;
+use super::feed::{self, Reading};
+use super::order::{BatchSize, Order};
+use super::settings::{Balanced, ClassWeights, Settings};
+use crate::config::{Head, ModelConfig};
+use crate::error::{Error, Result};
+use crate::random::Seed;
+use crate::tasks::{Census, Example, Task};
+use crate::tokenizer::Tokenizer;
+
+/// A file of development data.
+pub(super) struct Dev {
+    pub(super) name: String,
+    pub(super) examples: Vec<Example>,
+}
+
+/// What a run learns from and is examined on.
+pub(super) struct Material {
+    pub(super) task: Task,
+    pub(super) data: Dataset,
+    pub(super) reading: Reading,
+    pub(super) dev: Vec<Dev>,
+    pub(super) order: Order,
+    /// Of each class in the loss.
+    pub(super) weights: Option<Vec<f64>>,
+    /// Of the whole run.
+    pub(super) steps: u64,
+}
+
+/// The head that the training data of `settings` asks for, and what was counted there.
+pub(super) fn head(settings: &Settings) -> Result<(Head, Census)> {
+    let task = settings.task()?;
+    let census = feed::census(task, &settings.train, &settings.columns())?;
+    Ok((task.head(census.labels().names().to_vec()), census))
+}
+
+impl Material {
+    /// Reads the files of `settings`. `watch` is told how many examples have been read.
+    pub(super) fn read(
+        settings: &Settings,
+        census: &Census,
+        config: &ModelConfig,
+        tokenizer: &Tokenizer,
+        watch: &mut dyn FnMut(u64),
+    ) -> Result<Self> {
+        let task = settings.task()?;
+        check_fit(settings, config, tokenizer)?;
+        let head = config.head.as_ref().expect("training for a task has a head");
+        let (data, reading) = feed::dataset(settings, head, census, tokenizer, watch)?;
+        let weights = settings.class_weights.as_ref();
+        let weights = weights.map(|weights| class_weights(weights, head, &data)).transpose()?;
+        let columns = settings.columns();
+        let dev = |path: &std::path::PathBuf| -> Result<Dev> {
+            Ok(Dev { name: name_of(path), examples: feed::examples(task, path, &columns)? })
+        };
+        let dev = settings.dev.iter().map(dev).collect::<Result<_>>()?;
+        let shuffle = settings.shuffle.then(|| Seed::new(settings.seed).split("order", 0));
+        let size = match (settings.batch_tokens, settings.batch_size) {
+            (Some(tokens), _) => BatchSize::Tokens(tokens as usize),
+            (None, size) => BatchSize::Units(size.unwrap_or(1) as usize),
+        };
+        let order = Order { size, shuffle };
+        let steps = match (settings.steps, settings.epochs) {
+            (Some(steps), _) => steps,
+            (None, epochs) => order.steps(&data, epochs.unwrap_or(1.0)),
+        };
+        Ok(Self { task, data, reading, dev, order, weights, steps })
+    }
+
+    /// Checks that the data is what it was when the run in `directory` was started.
+    pub(super) fn check(&self, settings: &Settings, directory: &Path) -> Result<()> {
+        if self.data.fingerprint() == settings.train_fingerprint {
+            return Ok(());
+        }
+        let files: Vec<String> =
+            settings.train.iter().map(|path| path.display().to_string()).collect();
+        Err(Error::input(format!(
+            "{} held other examples when {} was started: put them back, or start a new run",
+            files.join(", "),
+            directory.display()
+        )))
+    }
+}
+
+/// The end of a path, by which people know the file.
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Checks what only model and settings together can get wrong.
+fn check_fit(settings: &Settings, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<()> {
+    let (length, positions) = (settings.max_length, config.max_position_embeddings);
+    if length > positions {
+        return Err(Error::config(format!(
+            "max-length is {length}, and the model has {positions} positions \
+             (max_position_embeddings)"
+        )));
+    }
+    let (ids, vocab_size) = (tokenizer.vocab_size(), config.vocab_size);
+    if ids > vocab_size {
+        return Err(Error::input(format!(
+            "{}: the tokenizer has {ids} ids, and the model a vocabulary of {vocab_size}: they do \
+             not belong together",
+            settings.model.display()
+        )));
+    }
+    Ok(())
+}
+
+/// The weight of each class, in the order of the head's labels.
+fn class_weights(weights: &ClassWeights, head: &Head, data: &Dataset) -> Result<Vec<f64>> {
+    let labels = head.labels();
+    match weights {
+        ClassWeights::Named(Balanced::Balanced) => {
+            let counts = data.class_counts(labels.len());
+            let total: usize = counts.iter().sum();
+            // A class without examples has no part in the loss, whatever its weight.
+            let weight = |count: &usize| match count {
+                0 => 1.0,
+                count => total as f64 / (labels.len() * count) as f64,
+            };
+            Ok(counts.iter().map(weight).collect())
+        }
+        ClassWeights::Each(given) => {
+            let unknown = |name: &&String| !labels.contains(name);
+            if let Some(name) = given.keys().find(unknown) {
+                return Err(Error::config(format!(
+                    "class-weights names {name:?}, which is no label of the training data; these \
+                     are: {}",
+                    labels.join(", ")
+                )));
+            }
+            Ok(labels.iter().map(|label| given.get(label).copied().unwrap_or(1.0)).collect())
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How far a run of fine-tuning has come: its `state.json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::train::State;
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Progress {
+    /// Of this file's form.
+    pub(super) version: u32,
+    /// Steps taken.
+    pub(super) step: u64,
+    /// Whole epochs, and batches of the one that has begun.
+    pub(super) epoch: u64,
+    pub(super) batch: u64,
+    /// Tokens seen.
+    pub(super) tokens: u64,
+    /// The best checkpoint so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) best: Option<Best>,
+    /// Evaluations since it.
+    pub(super) worse: u64,
+}
+
+/// The checkpoint with the best evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Its step.
+    pub step: u64,
+    /// What the task picks by ([`Task::best_by`](crate::tasks::Task::best_by)).
+    pub score: f64,
+}
+
+impl Progress {
+    pub(super) const START: Self = Self {
+        version: Self::VERSION,
+        step: 0,
+        epoch: 0,
+        batch: 0,
+        tokens: 0,
+        best: None,
+        worse: 0,
+    };
+}
+
+impl State for Progress {
+    const VERSION: u32 = 1;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn step(&self) -> u64 {
+        self.step
+    }
+
+    fn best(&self) -> Option<u64> {
+        self.best.map(|best| best.step)
+    }
+
+    fn forget_best(&mut self) {
+        self.best = None;
+    }
+}
