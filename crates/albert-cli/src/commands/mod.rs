@@ -8,6 +8,7 @@ mod convert;
 mod demo;
 mod download;
 mod embed;
+mod evaluate;
 mod fill_mask;
 mod forward;
 mod inspect;
@@ -17,6 +18,7 @@ mod prepare;
 mod pretrain;
 mod similarity;
 mod tag;
+mod task_data;
 mod texts;
 mod tokenizer;
 
@@ -38,6 +40,7 @@ enum Command {
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
     Plot(plot::Arguments),
+    Evaluate(Box<evaluate::Arguments>),
     Classify(classify::Arguments),
     Answer(answer::Arguments),
     Tag(tag::Arguments),
@@ -61,6 +64,7 @@ impl Arguments {
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
+            Command::Evaluate(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),
             Command::Answer(arguments) => arguments.run(),
             Command::Tag(arguments) => arguments.run(),
