@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-pub(crate) use answers::{Answers, Output, Show};
+pub(crate) use answers::{Answers, Output, Show, is_table};
 pub(crate) use file::refuse_other_than_file;
 pub(crate) use vectors::Vectors;
 

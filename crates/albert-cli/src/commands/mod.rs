@@ -8,6 +8,7 @@ mod convert;
 mod demo;
 mod download;
 mod embed;
+mod evaluate;
 mod fill_mask;
 mod finetune;
 mod forward;
@@ -18,6 +19,7 @@ mod prepare;
 mod pretrain;
 mod similarity;
 mod tag;
+mod task_data;
 mod texts;
 mod tokenizer;
 
@@ -40,6 +42,7 @@ enum Command {
     Pretrain(Box<pretrain::Arguments>),
     Finetune(Box<finetune::Arguments>),
     Plot(plot::Arguments),
+    Evaluate(Box<evaluate::Arguments>),
     Classify(classify::Arguments),
     Answer(answer::Arguments),
     Tag(tag::Arguments),
@@ -64,6 +67,7 @@ impl Arguments {
             Command::Pretrain(arguments) => arguments.run(),
             Command::Finetune(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
+            Command::Evaluate(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),
             Command::Answer(arguments) => arguments.run(),
             Command::Tag(arguments) => arguments.run(),

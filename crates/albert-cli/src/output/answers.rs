@@ -108,7 +108,17 @@ impl Output {
     }
 }
 
+/// Whether a file of this name would be a table of answers.
+pub(crate) fn is_table(path: &Path) -> bool {
+    matches!(extension(path).as_deref(), Some("jsonl" | "ndjson" | "csv"))
+}
+
 impl Answers {
+    /// Begins to write a file of answers, as its name says.
+    pub(crate) fn in_file(path: &Path, fields: &'static [&'static str]) -> Result<Self> {
+        Output { output: Some(path.to_owned()), format: None, json: false }.open(fields)
+    }
+
     /// Whether the answers themselves go to standard output.
     pub(crate) fn on_standard_output(&self) -> bool {
         !matches!(self.sink, Sink::File(_))
