@@ -60,6 +60,11 @@ pub(crate) struct ModelFlags {
     #[arg(long, value_name = "DIR or ID")]
     pub(crate) model: PathBuf,
 
+    /// An adapter (LoRA) that was trained beside the model: a directory in PEFT's format, with
+    /// adapter_config.json and adapter_model.safetensors
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+
     /// What numbers the layers multiply
     #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
     precision: PrecisionFlag,
@@ -72,8 +77,11 @@ impl ModelFlags {
     /// Loads the model and its tokenizer; what was odd goes to standard error.
     pub(crate) fn load(&self) -> Result<Model> {
         let backend = self.engine.backend()?;
-        let options =
-            LoadOptions { precision: self.precision.given(), backend: Some(backend.clone()) };
+        let options = LoadOptions {
+            precision: self.precision.given(),
+            backend: Some(backend.clone()),
+            adapter: self.adapter.clone(),
+        };
         let model = Model::load_with(locate(&self.model)?, &options)?;
         warn(model.warnings());
         if self.precision == PrecisionFlag::Auto {

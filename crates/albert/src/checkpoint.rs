@@ -5,6 +5,7 @@
 //!
 //! A format gives a table of tensors (`tensors`); from there on all are read alike.
 
+mod adapter;
 mod inspect;
 mod int8;
 mod names;
@@ -22,6 +23,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Parts;
+pub use adapter::{
+    ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, AdapterInspection, inspect_adapter, is_adapter,
+    load_adapter, save_adapter,
+};
 pub use inspect::{Inspection, StoredTensor, inspect};
 pub use source::Format;
 pub use write::{save, save_as, write_tensors, write_weights};
@@ -34,6 +39,7 @@ use crate::model::{
     InferenceModel, Int8Rows, Layout, Parameter, Start, TrainingModel, Weights, append_initial,
 };
 use crate::random::Seed;
+use adapter::Attached;
 use source::Source;
 use tensors::Tensors;
 
@@ -80,8 +86,18 @@ pub fn config(path: &Path) -> Result<ModelConfig> {
 /// Names the file, and the key or tensor, that is missing or wrong. Only the pooler and the heads
 /// may be missing.
 pub fn load(path: &Path, backend: Cpu) -> Result<Loaded> {
+    load_with(path, None, backend)
+}
+
+/// The same with the adapter in the directory `adapter` added to its weights. An adapter for each
+/// depth makes a model that shares no block between them.
+///
+/// # Errors
+/// As [`load`]; an adapter of another model, or one that is not of LoRA; weights kept as bytes.
+pub fn load_with(path: &Path, adapter: Option<&Path>, backend: Cpu) -> Result<Loaded> {
     let opened = Opened::new(&Source::find(path)?)?;
-    let mut loaded = load_tensors(&opened.tensors, opened.config, backend)?;
+    let (weights, config) = FileWeights::new(&opened.tensors, opened.config, adapter)?;
+    let mut loaded = load_tensors(&weights, config, backend)?;
     loaded.warnings.splice(0..0, opened.warnings);
     Ok(loaded)
 }
@@ -134,24 +150,22 @@ impl Opened {
 /// # Errors
 /// As [`load`].
 pub fn load_weights(path: &Path, config: ModelConfig, backend: Cpu) -> Result<Loaded> {
-    load_tensors(&Tensors::open(path)?, config, backend)
+    let tensors = Tensors::open(path)?;
+    let (weights, config) = FileWeights::new(&tensors, config, None)?;
+    load_tensors(&weights, config, backend)
 }
 
-fn load_tensors(tensors: &Tensors, config: ModelConfig, backend: Cpu) -> Result<Loaded> {
-    let layout = Layout::new(&config);
-    tensors.check_size(&layout)?;
+fn load_tensors(weights: &FileWeights<'_>, config: ModelConfig, backend: Cpu) -> Result<Loaded> {
+    let layout = &weights.layout;
     let mut values = Vec::with_capacity(layout.len);
-    let mut absent = Vec::new();
     for parameter in &layout.parameters {
-        if let Some(tensor) = tensors.read(parameter)? {
+        if let Some(tensor) = weights.read(parameter)? {
             values.extend_from_slice(&tensor);
         } else {
-            absent.push(parameter);
             append_initial(parameter, &config, Start::new(Seed::new(0)), &mut values);
         }
     }
-    let parts = present_parts(tensors, &layout, &absent)?;
-    let warnings = tensors.warnings(config.family, &layout)?;
+    let (parts, warnings) = (weights.parts()?, weights.warnings(config.family)?);
     let model = TrainingModel::from_parameters(backend, config, &values);
     Ok(Loaded { model, parts, warnings })
 }
@@ -174,28 +188,81 @@ pub fn load_for_inference(
     backend: &Cpu,
     precision: Option<Precision>,
 ) -> Result<LoadedForInference> {
+    load_for_inference_with(path, None, backend, precision)
+}
+
+/// The same with the adapter in the directory `adapter` added to its weights.
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load_for_inference_with(
+    path: &Path,
+    adapter: Option<&Path>,
+    backend: &Cpu,
+    precision: Option<Precision>,
+) -> Result<LoadedForInference> {
     let Opened { config, tensors, mut warnings } = Opened::new(&Source::find(path)?)?;
-    let layout = Layout::new(&config);
-    tensors.check_size(&layout)?;
-    let parts = present_parts(&tensors, &layout, &tensors.absent(&layout))?;
-    warnings.extend(tensors.warnings(config.family, &layout)?);
-    let weights = FileWeights { tensors: &tensors, layout: &layout };
-    let is_int8 = weights
-        .parameters(layout.attention[0].qkv.weight)
-        .all(|parameter| tensors.is_int8(parameter));
+    let (weights, config) = FileWeights::new(&tensors, config, adapter)?;
+    let parts = weights.parts()?;
+    warnings.extend(weights.warnings(config.family)?);
+    let is_int8 = weights.adapter.is_none()
+        && weights
+            .parameters(weights.layout.attention[0].qkv.weight)
+            .all(|parameter| tensors.is_int8(parameter));
     let own = if is_int8 { Precision::Int8 } else { backend.best_precision() };
     let precision = precision.unwrap_or(own);
     let model = InferenceModel::new(backend, config, precision, parts, &weights)?;
     Ok(LoadedForInference { model, warnings })
 }
 
-/// The tensors of a file by their place in the layout.
+/// The tensors of a file by their place in the layout, with an adapter added if there is one.
 struct FileWeights<'a> {
     tensors: &'a Tensors,
-    layout: &'a Layout,
+    adapter: Option<Attached>,
+    /// Of the model with the adapter.
+    layout: Layout,
 }
 
-impl FileWeights<'_> {
+impl<'a> FileWeights<'a> {
+    /// Also the description of the model with the adapter.
+    fn new(
+        tensors: &'a Tensors,
+        config: ModelConfig,
+        adapter: Option<&Path>,
+    ) -> Result<(Self, ModelConfig)> {
+        let Some(directory) = adapter else {
+            let layout = Layout::new(&config);
+            tensors.check_size(&layout)?;
+            return Ok((Self { tensors, adapter: None, layout }, config));
+        };
+        let (attached, config, layout) = Attached::new(directory, config, tensors)?;
+        Ok((Self { tensors, adapter: Some(attached), layout }, config))
+    }
+
+    fn read(&self, parameter: &Parameter) -> Result<Option<Vec<f32>>> {
+        match &self.adapter {
+            None => self.tensors.read(parameter),
+            Some(adapter) => adapter.read(self.tensors, parameter),
+        }
+    }
+
+    fn parts(&self) -> Result<Parts> {
+        let absent = match &self.adapter {
+            None => self.tensors.absent(&self.layout),
+            Some(adapter) => adapter.absent(self.tensors, &self.layout),
+        };
+        present_parts(self.tensors, &self.layout, &absent)
+    }
+
+    fn warnings(&self, family: Family) -> Result<Vec<String>> {
+        let Some(adapter) = &self.adapter else {
+            return self.tensors.warnings(family, &self.layout);
+        };
+        let mut warnings = self.tensors.warnings(family, adapter.base_layout())?;
+        warnings.extend_from_slice(adapter.warnings());
+        Ok(warnings)
+    }
+
     fn parameters(&self, span: Span) -> impl Iterator<Item = &Parameter> {
         self.layout.parameters.iter().filter(move |parameter| {
             parameter.span.offset >= span.offset && parameter.span.range().end <= span.range().end
@@ -208,12 +275,15 @@ impl Weights for FileWeights<'_> {
         let mut numbers = Vec::with_capacity(span.len);
         for parameter in self.parameters(span) {
             let missing = || self.tensors.missing(parameter.name());
-            numbers.extend(self.tensors.read(parameter)?.ok_or_else(missing)?);
+            numbers.extend(self.read(parameter)?.ok_or_else(missing)?);
         }
         Ok(numbers)
     }
 
     fn bytes(&self, span: Span) -> Result<Option<Int8Rows>> {
+        if self.adapter.is_some() {
+            return Ok(None);
+        }
         let (mut bytes, mut scales) = (Vec::new(), Vec::new());
         for parameter in self.parameters(span) {
             let Some((these, of_rows)) = self.tensors.int8(parameter)? else { return Ok(None) };

@@ -6,8 +6,8 @@ mod common;
 use albert::backend::{Backend, Cpu, Reference};
 use albert::config::{Family, Head, ModelConfig, Problem, Sharing};
 use albert::model::{
-    Adapter, Batch, LoraConfig, Network, Optimizer, OptimizerKind, Role, Start, TaskTargets,
-    TrainingModel, Workspace, expand,
+    Adapter, Batch, LoraConfig, Network, Optimizer, OptimizerKind, Parameter, Role, Start,
+    TaskTargets, TrainingModel, Workspace, expand,
 };
 use albert::random::Seed;
 use common::{assert_close, relative_error, widened};
@@ -40,6 +40,11 @@ fn network(config: &ModelConfig) -> TrainingModel {
     let mut network = TrainingModel::initialised(cpu, config.clone(), Start::new(Seed::new(1)));
     network.set_parameters(0, &disturbed(&network.all_parameters(), 2));
     network
+}
+
+fn copy(network: &TrainingModel) -> TrainingModel {
+    let (cpu, config) = (network.backend().clone(), network.config().clone());
+    TrainingModel::from_parameters(cpu, config, &network.all_parameters())
 }
 
 fn lora(targets: &[&str]) -> LoraConfig {
@@ -98,16 +103,15 @@ fn reference_loss(base: &TrainingModel, adapter: &Adapter, values: &[f64]) -> f6
 
 /// The gradients of each tensor of an adapter: those that it makes, and central differences.
 fn gradients(network: &TrainingModel, config: &LoraConfig) -> Vec<(String, Vec<f64>, Vec<f64>)> {
-    let base = TrainingModel::from_parameters(
-        network.backend().clone(),
-        network.config().clone(),
-        &network.all_parameters(),
-    );
     let mut adapter = adapter(network, config);
-    let mut tuned = base;
+    let mut tuned = copy(network);
     adapter.apply(&mut tuned);
-    let mut of_model = tuned.zero_gradients();
-    loss(&tuned, &mut of_model);
+    // Those of the sum in `f64`, so that only what the adapter makes of them is measured.
+    let sum = widened(&tuned.all_parameters());
+    let reference = Network::from_parameters(Reference, tuned.config().clone(), &sum);
+    let mut of_model = reference.zero_gradients();
+    loss(&reference, &mut of_model);
+    let of_model = of_model.iter().map(|&g| g as f32).collect();
     adapter.gradients(&tuned, &of_model);
     let mut values = widened(adapter.values());
     let mut differences = Vec::new();
@@ -132,8 +136,8 @@ fn gradients(network: &TrainingModel, config: &LoraConfig) -> Vec<(String, Vec<f
     all
 }
 
-/// Largest relative error seen: 7e-7.
-const LIMIT: f64 = 5e-6;
+/// Four times the largest error seen, 2.4e-7.
+const LIMIT: f64 = 1e-6;
 
 #[test]
 fn gradients_of_all_maps() {
@@ -145,8 +149,6 @@ fn gradients_of_all_maps() {
                 if std::env::var_os("SHOW").is_some() {
                     println!("{name}: {:.1e}", relative_error(&own, &differences));
                 }
-                // A key's part that all queries share shifts all scores of a softmax alike; there
-                // is no such part here, so no gradient is zero.
                 assert_close(&name, &own, &differences, LIMIT);
             }
         }
@@ -186,48 +188,44 @@ fn step(network: &mut TrainingModel, adapter: &mut Adapter) -> f64 {
     let loss = loss(network, &mut of_model);
     adapter.gradients(network, &of_model);
     let norm = adapter.gradient_norm();
-    adapter.optimize(&network.backend().clone(), &optimizer(), 1e-2, norm);
+    adapter.optimize(&network.backend().clone(), &optimizer(), 3e-2, norm);
     loss
+}
+
+/// The names of the tensors that differ in a bit from `before`.
+fn changed(network: &TrainingModel, before: &[f32]) -> Vec<String> {
+    let now = network.all_parameters();
+    let differs = |parameter: &&Parameter| {
+        let bits = |values: &[f32]| -> Vec<u32> {
+            values[parameter.span.range()].iter().map(|x| x.to_bits()).collect()
+        };
+        bits(&now) != bits(before)
+    };
+    let all = network.layout().parameters.iter().filter(differs);
+    all.map(|parameter| parameter.name().to_owned()).collect()
 }
 
 #[test]
 fn training_lowers_the_loss_and_leaves_the_model() {
-    let mut config = config(Family::Albert);
-    (config.hidden_dropout_prob, config.classifier_dropout_prob) = (0.0, 0.0);
-    config.attention_probs_dropout_prob = 0.0;
+    let config = ModelConfig {
+        hidden_dropout_prob: 0.0,
+        attention_probs_dropout_prob: 0.0,
+        classifier_dropout_prob: 0.0,
+        ..config(Family::Albert)
+    };
     let mut network = network(&config);
     let before = network.all_parameters();
     let mut adapter = Adapter::new(&network, &lora(&["query", "value"]), Seed::new(3)).unwrap();
     // B is zero: nothing is changed before the first step.
     adapter.apply(&mut network);
-    assert_eq!(network.all_parameters(), before);
-    let losses: Vec<f64> = (0..30).map(|_| step(&mut network, &mut adapter)).collect();
-    assert!(losses[29] < 0.5 * losses[0], "{losses:?}");
-    let adapted: Vec<_> = adapter.tensors().map(|tensor| tensor.parameter.clone()).collect();
-    let touched = |values: &[f32]| -> Vec<String> {
-        let differs = |p: &&albert::model::Parameter| {
-            values[p.span.range()].iter().zip(&before[p.span.range()]).any(|(a, b)| a != b)
-        };
-        let all = network.layout().parameters.iter();
-        all.filter(differs).map(|p| p.name().to_owned()).collect()
-    };
-    let mut expected: Vec<String> = adapted.iter().map(|p| p.name().to_owned()).collect();
+    assert_eq!(changed(&network, &before), [""; 0]);
+    let losses: Vec<f64> = (0..60).map(|_| step(&mut network, &mut adapter)).collect();
+    assert!(losses[59] < 0.5 * losses[0], "{losses:?}");
+    let mut expected: Vec<&str> = adapter.tensors().map(|tensor| tensor.parameter.name()).collect();
     expected.dedup();
-    assert_eq!(touched(&network.all_parameters()), expected);
+    assert_eq!(changed(&network, &before), expected);
     adapter.remove(&mut network);
-    let head = ["classifier.weight", "classifier.bias"];
-    let after = network.all_parameters();
-    let differing: Vec<String> = {
-        let all = network.layout().parameters.iter();
-        let differs = |p: &&albert::model::Parameter| {
-            let bits = |values: &[f32]| -> Vec<u32> {
-                values[p.span.range()].iter().map(|x| x.to_bits()).collect()
-            };
-            bits(&after) != bits(&before)
-        };
-        all.filter(differs).map(|p| p.name().to_owned()).collect()
-    };
-    assert_eq!(differing, head);
+    assert_eq!(changed(&network, &before), ["classifier.weight", "classifier.bias"]);
 }
 
 /// What a run that was interrupted does, to the bit.
@@ -237,7 +235,9 @@ fn an_adapter_goes_on_where_it_was() {
     let whole = |steps: usize| {
         let mut network = network(&config);
         let mut adapter = adapter(&network, &lora(&["query", "output.dense"]));
-        (0..steps).for_each(|_| drop(step(&mut network, &mut adapter)));
+        for _ in 0..steps {
+            step(&mut network, &mut adapter);
+        }
         adapter
     };
     let (first, expected) = (whole(3), whole(6));
@@ -247,7 +247,9 @@ fn an_adapter_goes_on_where_it_was() {
     let [m, v] = first.moments();
     resumed.set_moments(m, v);
     resumed.step = first.step;
-    (0..3).for_each(|_| drop(step(&mut network, &mut resumed)));
+    for _ in 0..3 {
+        step(&mut network, &mut resumed);
+    }
     let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|x| x.to_bits()).collect() };
     assert_eq!(bits(resumed.values()), bits(expected.values()));
     assert_eq!(resumed.moments(), expected.moments());

@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail};
 use crate::engine::warn;
 use crate::model::locate;
 
-/// Write a model again, in Hugging Face's layout or in another precision
+/// Write a model again, in Hugging Face's layout, in another precision or with an adapter merged
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   albert convert --from downloads/albert_base --to base
   albert convert --from model/pytorch_model.bin --to model-bf16 --precision bf16
   albert convert --from run/model --to small --precision int8
+  albert convert --from albert-base-v2 --adapter reviews --to merged
 
 Reads safetensors, files of PyTorch (one or many; also from before 1.6) and checkpoints of TensorFlow
 with the variables of google-research/albert or google-research/bert. A file of PyTorch is read as
@@ -23,7 +24,10 @@ data: nothing in it is executed.
 
 With bf16 every number has half the room, and transformers reads the file too. With int8 the matrices
 and the word embeddings are kept as bytes with a scale for each row, and the file takes about a
-quarter of the room; only this program reads it.")]
+quarter of the room; only this program reads it.
+
+With --adapter the model that is written computes what the two compute together, and needs the adapter
+no more. An adapter for each depth makes a model that shares no block between them, and is larger.")]
 pub(crate) struct Arguments {
     /// The model: a directory with a config and weights, a file of weights beside a config, or the
     /// name of a TensorFlow checkpoint (model.ckpt-best); or the ID of a model on a hub
@@ -33,6 +37,10 @@ pub(crate) struct Arguments {
     /// The directory to write, which must not exist or be empty
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+
+    /// An adapter (LoRA) to add to the weights: a directory in PEFT's format
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
 
     /// What the weights are kept as
     #[arg(long, value_name = "NAME", value_enum, default_value = "f32")]
@@ -53,7 +61,7 @@ enum Kept {
 impl Arguments {
     pub(crate) fn run(mut self) -> Result<()> {
         self.from = locate(&self.from)?;
-        let loaded = checkpoint::load(&self.from, Cpu::detect()?)?;
+        let loaded = checkpoint::load_with(&self.from, self.adapter.as_deref(), Cpu::detect()?)?;
         warn(&loaded.warnings);
         warn(&lacking(&self.from, loaded.parts));
         let is_taken = std::fs::read_dir(&self.to).is_ok_and(|mut all| all.next().is_some());

@@ -36,6 +36,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR or ID")]
     model: PathBuf,
 
+    /// An adapter (LoRA) that was trained beside the model: a directory in PEFT's format
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+
     /// What numbers the layers multiply
     #[arg(long, value_name = "NAME", value_enum, default_value = "f32")]
     precision: PrecisionFlag,
@@ -57,7 +61,8 @@ type Tensor = (String, Vec<f32>, Vec<usize>);
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let (backend, precision) = (self.engine.backend()?, self.precision.given());
-        let loaded = checkpoint::load_for_inference(&locate(&self.model)?, &backend, precision)?;
+        let (model, adapter) = (locate(&self.model)?, self.adapter.as_deref());
+        let loaded = checkpoint::load_for_inference_with(&model, adapter, &backend, precision)?;
         warn(&loaded.warnings);
         refuse_other_than_file(&self.output)?;
         let mut space = InferenceSpace::default();

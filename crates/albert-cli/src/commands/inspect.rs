@@ -1,11 +1,13 @@
 //! `albert inspect`
 
+mod adapter;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use albert::backend::Precision;
-use albert::checkpoint::{self, Inspection, WEIGHTS_FILE};
+use albert::checkpoint::{self, Inspection, StoredTensor, WEIGHTS_FILE};
 use albert::config::{Family, Head, ModelConfig};
 use albert::model::Layout;
 use anyhow::Result;
@@ -16,15 +18,17 @@ use crate::engine::warn;
 use crate::model::locate;
 use crate::output::note;
 
-/// Show what a model is: its sizes, its tensors, its parameters
+/// Show what a model or an adapter is: its sizes, its tensors, its parameters
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   albert inspect run/model
   albert inspect downloads/albert_base/model.ckpt-best --tensors
+  albert inspect reviews-adapter
   albert inspect --preset base --json")]
 pub(crate) struct Arguments {
     /// A directory with a config, and weights if it has any; a file of weights beside a config; or
-    /// the name of a TensorFlow checkpoint; or the ID of a model on a hub
+    /// the name of a TensorFlow checkpoint; or the ID of a model on a hub; or an adapter in PEFT's
+    /// format
     #[arg(value_name = "PATH or ID", required_unless_present = "preset")]
     model: Option<PathBuf>,
 
@@ -46,6 +50,9 @@ impl Arguments {
         let inspection = match (&self.model, &self.preset) {
             (_, Some(name)) => Inspection::of_config(ModelConfig::preset(name)?),
             (Some(path), None) => {
+                if checkpoint::is_adapter(path) && !path.join(WEIGHTS_FILE).exists() {
+                    return adapter::show(path, self.tensors, self.json);
+                }
                 let path = &locate(path)?;
                 let inspection = checkpoint::inspect(path)?;
                 warn(&inspection.warnings);
@@ -71,21 +78,20 @@ impl Arguments {
 /// What is stored; of a model without weights, what would be.
 fn tensors(inspection: &Inspection) -> Vec<Value> {
     if inspection.format.is_some() {
-        let stored = inspection.tensors.iter();
-        return stored
-            .map(|tensor| {
-                json!({
-                    "name": tensor.name,
-                    "shape": tensor.shape,
-                    "dtype": tensor.dtype,
-                    "file": tensor.file,
-                })
-            })
-            .collect();
+        return inspection.tensors.iter().map(stored_tensor).collect();
     }
     let layout = Layout::new(&inspection.config);
     let described = layout.parameters.iter();
     described.map(|parameter| json!({"name": parameter.name(), "shape": parameter.shape})).collect()
+}
+
+fn stored_tensor(tensor: &StoredTensor) -> Value {
+    json!({
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "file": tensor.file,
+    })
 }
 
 fn to_json(inspection: &Inspection) -> Value {
@@ -108,7 +114,7 @@ fn to_json(inspection: &Inspection) -> Value {
     })
 }
 
-fn to_table(inspection: &Inspection, tensors: bool) -> String {
+fn to_table(inspection: &Inspection, with_tensors: bool) -> String {
     let config = &inspection.config;
     let family = if config.family == Family::Albert { "ALBERT" } else { "BERT" };
     let mebibytes = |precision| inspection.bytes(precision) as f64 / (1 << 20) as f64;
@@ -148,12 +154,16 @@ fn to_table(inspection: &Inspection, tensors: bool) -> String {
             rows.push((name, shortened(names)));
         }
     }
-    let mut table: String =
-        rows.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect();
-    if tensors {
-        table += &tensor_lines(inspection);
+    let mut table = lines(&rows);
+    if with_tensors {
+        table += &tensor_lines(&tensors(inspection));
     }
     table
+}
+
+/// A line for each row.
+fn lines(rows: &[(&str, String)]) -> String {
+    rows.iter().map(|(name, value)| format!("{name:<16}{value}\n")).collect()
 }
 
 /// The parts that are whole, as users call them.
@@ -195,9 +205,9 @@ fn shortened(names: &[String]) -> String {
     names[..names.len().min(SHOWN)].join(", ") + &more
 }
 
-fn tensor_lines(inspection: &Inspection) -> String {
+fn tensor_lines(tensors: &[Value]) -> String {
     let mut lines = String::new();
-    for tensor in tensors(inspection) {
+    for tensor in tensors {
         let (name, shape) = (tensor["name"].as_str().unwrap_or_default(), &tensor["shape"]);
         let dtype = tensor["dtype"].as_str().unwrap_or_default();
         let sizes: Vec<String> =

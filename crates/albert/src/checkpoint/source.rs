@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::adapter::is_adapter;
 use super::names::from_torch;
 use super::tensors::{Tensor, TensorFile, Tensors};
 use super::{CONFIG_FILE, WEIGHTS_FILE, safetensors, tensorflow, torch};
@@ -74,7 +75,9 @@ impl Source {
     pub(super) fn find(path: &Path) -> Result<Self> {
         let (beside, weights) = if path.is_dir() {
             refuse_other_directories(path)?;
-            (path.to_owned(), in_directory(path)?)
+            let weights = in_directory(path)?;
+            refuse_adapter(path, &weights)?;
+            (path.to_owned(), weights)
         } else {
             let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             (beside.unwrap_or(Path::new(".")).to_owned(), of_file(path)?)
@@ -164,6 +167,20 @@ fn refuse_other_directories(path: &Path) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// An adapter, which is a model only together with the one that it was trained on.
+fn refuse_adapter(path: &Path, weights: &Weights) -> Result<()> {
+    let has_weights = *weights != Weights::Safetensors(path.join(WEIGHTS_FILE))
+        || path.join(WEIGHTS_FILE).exists();
+    if has_weights || !is_adapter(path) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Error::input(format!(
+        "{shown} is not a model but an adapter: name the model that it was trained on, and this \
+         one beside it (`--model MODEL --adapter {shown}`)"
+    )))
 }
 
 /// The weights in a directory: the first of the names of Hugging Face, else the only checkpoint of

@@ -1,7 +1,7 @@
 //! The model: parameters, forward and backward, heads and losses, optimizer steps. It knows
 //! numbers, not text: token ids come in, tensors and losses go out.
 
-mod adapter;
+pub(crate) mod adapter;
 mod batch;
 mod heads;
 mod inference;

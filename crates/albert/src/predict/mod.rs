@@ -15,7 +15,7 @@ mod zero_shot;
 
 use std::borrow::Borrow;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
@@ -46,6 +46,8 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// What to compute with; if `None`, the widest instructions of this processor.
     pub backend: Option<Cpu>,
+    /// The directory of an adapter that was trained beside the model, in PEFT's format.
+    pub adapter: Option<PathBuf>,
 }
 
 /// A model with its tokenizer, usable from many threads at once. A clone is the same model.
@@ -124,12 +126,13 @@ impl Model {
     /// The same with options.
     ///
     /// # Errors
-    /// As [`Model::load`].
+    /// As [`Model::load`] and [`checkpoint::load_with`].
     pub fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self> {
         let path = path.as_ref();
         let backend = options.backend.clone().map_or_else(Cpu::detect, Ok)?;
+        let adapter = options.adapter.as_deref();
         let LoadedForInference { model, warnings } =
-            checkpoint::load_for_inference(path, &backend, options.precision)?;
+            checkpoint::load_for_inference_with(path, adapter, &backend, options.precision)?;
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
         check_vocabulary(&model, &tokenizer)
             .map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
