@@ -71,9 +71,14 @@ pub(crate) struct ModelFlags {
 impl ModelFlags {
     /// Loads the model and its tokenizer; what was odd goes to standard error.
     pub(crate) fn load(&self) -> Result<Model> {
+        self.load_at(None)
+    }
+
+    /// The same, to be run so many applications of a block deep.
+    pub(crate) fn load_at(&self, depth: Option<usize>) -> Result<Model> {
         let backend = self.engine.backend()?;
-        let options =
-            LoadOptions { precision: self.precision.given(), backend: Some(backend.clone()) };
+        let precision = self.precision.given();
+        let options = LoadOptions { precision, backend: Some(backend.clone()), depth };
         let model = Model::load_with(locate(&self.model)?, &options)?;
         warn(model.warnings());
         if self.precision == PrecisionFlag::Auto {

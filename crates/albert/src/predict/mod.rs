@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
 pub use choose::{Choice, Chooser, Question};
-pub use classify::{Classifier, Scores};
+pub use classify::{Classifier, ScoredAt, Scores};
 pub use embed::{Embedder, cosine_similarity};
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
 pub use sentence_order::{OrderScores, Ordered, SentenceOrder};
@@ -43,6 +43,9 @@ pub struct LoadOptions {
     pub precision: Option<Precision>,
     /// What to compute with; if `None`, the widest instructions of this processor.
     pub backend: Option<Cpu>,
+    /// How many applications of a block to run (see [`InferenceModel::at_depth`]); if `None`, those
+    /// that the model was trained with.
+    pub depth: Option<usize>,
 }
 
 /// A model with its tokenizer, usable from many threads at once. A clone is the same model.
@@ -127,6 +130,10 @@ impl Model {
         let backend = options.backend.clone().map_or_else(Cpu::detect, Ok)?;
         let LoadedForInference { model, warnings } =
             checkpoint::load_for_inference(path, &backend, options.precision)?;
+        let model = match options.depth {
+            Some(depth) => model.at_depth(depth)?,
+            None => model,
+        };
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
         let (ids, vocab_size) = (tokenizer.vocab_size(), model.config().vocab_size);
         if ids > vocab_size {
