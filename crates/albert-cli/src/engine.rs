@@ -65,6 +65,11 @@ pub(crate) struct ModelFlags {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
 
+    /// Run the model so many layers deep; one that shares a layer can be run deeper than it was
+    /// trained [default: as it was trained]
+    #[arg(long, value_name = "N")]
+    depth: Option<usize>,
+
     /// What numbers the layers multiply
     #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
     precision: PrecisionFlag,
@@ -81,6 +86,7 @@ impl ModelFlags {
             precision: self.precision.given(),
             backend: Some(backend.clone()),
             adapter: self.adapter.clone(),
+            depth: self.depth,
         };
         let model = Model::load_with(locate(&self.model)?, &options)?;
         warn(model.warnings());

@@ -28,11 +28,12 @@ pub mod train;
 
 pub use config::{Head, Problem};
 pub use error::{Error, ErrorKind, Result};
-pub use model::Pooling;
+pub use model::{ExitPolicy, Pooling};
 pub use predict::{
     Answer, AnswerOptions, Answers, Choice, Chooser, Classifier, Embedder, Entity, FilledMask,
     Grouping, Input, LoadOptions, MaskFiller, Model, OrderScores, Ordered, Prediction, Question,
-    QuestionAnswerer, Scores, SentenceOrder, Tagger, TooLong, ZeroShot, cosine_similarity,
+    QuestionAnswerer, ScoredAt, Scores, SentenceOrder, Tagger, TooLong, ZeroShot,
+    cosine_similarity,
 };
 
 /// The examples of the README, so that they stay true.

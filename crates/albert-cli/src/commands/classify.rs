@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use albert::config::Problem;
-use albert::predict::{DEFAULT_HYPOTHESIS, Scores};
+use albert::predict::{DEFAULT_HYPOTHESIS, ScoredAt, Scores};
 use albert::records::Record;
-use albert::{Classifier, Input as Text, ZeroShot};
+use albert::{Classifier, ExitPolicy, Input as Text, ZeroShot};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::{Map, Value, json};
 
@@ -22,13 +22,15 @@ use crate::stream::{self, Job};
   albert classify --model reviews/model --input reviews.csv --text-column review --output labels.csv
   albert classify --model entailment/model \"A dog barks.\" --pair \"An animal makes a noise.\"
   albert classify --model entailment/model --labels sports,politics,science \"They won the cup.\"
+  albert classify --model early/model --input reviews.csv --text-column review --exit-patience 3
 
 With --labels, a model of entailment (one of its labels begins with \"entail\") is asked for each of
 them whether the text says it: labels that it was never trained on.
 
 With --json, one object per text, whose keys are the columns of CSV:
   {\"text\", \"label\", \"score\", \"scores\": {label: p}}
-and \"pair\", if there is a second text. Where several labels may hold, \"labels\" are those of at least
+and \"pair\", if there is a second text, and \"depth\", the layers it went through, if texts exit early.
+Where several labels may hold, \"labels\" are those of at least
 --threshold. The scores of a regression are plain numbers, else probabilities.")]
 pub(crate) struct Arguments {
     /// The texts
@@ -60,6 +62,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "P", value_parser = probability)]
     threshold: Option<f32>,
 
+    /// Answer a text when its prediction has stayed the same over so many layers in a row; the
+    /// model must have internal classifiers
+    #[arg(long, value_name = "N", conflicts_with_all = ["labels", "exit_confidence"])]
+    exit_patience: Option<usize>,
+
+    /// With --exit-patience, of a regression: numbers that differ by less are the same
+    #[arg(long, value_name = "DIFFERENCE", requires = "exit_patience")]
+    exit_within: Option<f32>,
+
+    /// Answer a text when its label has at least this probability; the model must have internal
+    /// classifiers
+    #[arg(long, value_name = "P", value_parser = probability, conflicts_with = "labels")]
+    exit_confidence: Option<f32>,
+
     #[command(flatten)]
     output: Output,
 }
@@ -70,7 +86,10 @@ impl Arguments {
         let model = self.model.load()?;
         let too_long = self.columns.too_long();
         let (kind, labels, problem) = if self.labels.is_empty() {
-            let classifier = Classifier::new(&model)?.too_long(too_long);
+            let mut classifier = Classifier::new(&model)?.too_long(too_long);
+            if let Some(policy) = self.early_exit() {
+                classifier = classifier.early_exit(policy)?;
+            }
             let (labels, problem) = (classifier.labels().to_vec(), classifier.problem());
             (Kind::Own(classifier), labels, problem)
         } else {
@@ -85,9 +104,22 @@ impl Arguments {
             self.threshold.is_none() || problem == Problem::MultiLabel,
             "--threshold says which of several labels hold, but here one does: leave it out"
         );
-        let job = Classify { kind, labels, problem, threshold: self.threshold.unwrap_or(0.5) };
-        let answers = self.output.open(Classify::FIELDS)?;
+        let exits = self.early_exit().is_some();
+        let threshold = self.threshold.unwrap_or(0.5);
+        let depth = model.inference().depth();
+        let job = Classify { kind, labels, problem, threshold, depth, exits };
+        let fields = if exits { FIELDS_WITH_DEPTH } else { Classify::FIELDS };
+        let answers = self.output.open(fields)?;
         stream::run(&job, &source, self.input.on_error, answers)
+    }
+
+    /// When a text is answered before the last layer.
+    fn early_exit(&self) -> Option<ExitPolicy> {
+        match (self.exit_patience, self.exit_within) {
+            (Some(patience), Some(difference)) => Some(ExitPolicy::Within { patience, difference }),
+            (Some(patience), None) => Some(ExitPolicy::Patience(patience)),
+            (None, _) => self.exit_confidence.map(ExitPolicy::Confidence),
+        }
     }
 }
 
@@ -106,7 +138,13 @@ struct Classify {
     labels: Vec<String>,
     problem: Problem,
     threshold: f32,
+    /// How deep the model is run, at most, and whether texts exit before.
+    depth: usize,
+    exits: bool,
 }
+
+/// The columns of CSV where texts exit early.
+const FIELDS_WITH_DEPTH: &[&str] = &["text", "pair", "label", "score", "scores", "labels", "depth"];
 
 impl Classify {
     /// The places of the labels that hold, where several may.
@@ -117,7 +155,7 @@ impl Classify {
 
 impl Job for Classify {
     type Item = Item;
-    type Answer = Scores;
+    type Answer = ScoredAt;
 
     fn item(&self, record: &Record, columns: &[String]) -> Result<Item> {
         Item::read(record, columns)
@@ -128,24 +166,25 @@ impl Job for Classify {
         times * item.tokens()
     }
 
-    fn compute(&self, items: &[Item]) -> Result<Vec<Scores>> {
+    fn compute(&self, items: &[Item]) -> Result<Vec<ScoredAt>> {
         match &self.kind {
             Kind::Own(classifier) => {
                 let texts: Vec<Text<'_>> = items.iter().map(Item::as_input).collect();
-                Ok(classifier.classify(&texts)?)
+                Ok(classifier.classify_at(&texts)?)
             }
             Kind::Zero(classifier) => {
                 let texts: Vec<&str> = items.iter().map(|item| item.text.as_str()).collect();
-                Ok(classifier.classify(&texts)?)
+                let scored = |scores| ScoredAt { scores, depth: self.depth };
+                Ok(classifier.classify(&texts)?.into_iter().map(scored).collect())
             }
         }
     }
 }
 
-impl Show<Item, Scores> for Classify {
+impl Show<Item, ScoredAt> for Classify {
     const FIELDS: &'static [&'static str] = &["text", "pair", "label", "score", "scores", "labels"];
 
-    fn text(&self, item: &Item, scores: &Scores) -> String {
+    fn text(&self, item: &Item, ScoredAt { scores, .. }: &ScoredAt) -> String {
         let mut line = String::new();
         match self.problem {
             Problem::SingleLabel => {
@@ -167,7 +206,7 @@ impl Show<Item, Scores> for Classify {
         format!("{line}  {}\n", item.shown())
     }
 
-    fn json(&self, item: &Item, scores: &Scores) -> Value {
+    fn json(&self, item: &Item, ScoredAt { scores, depth }: &ScoredAt) -> Value {
         let (best, score) = scores.best();
         let by_label: Map<String, Value> =
             self.labels.iter().cloned().zip(scores.0.iter().map(|x| json!(x))).collect();
@@ -178,6 +217,9 @@ impl Show<Item, Scores> for Classify {
         if self.problem == Problem::MultiLabel {
             let holding = self.holding(scores);
             object["labels"] = holding.iter().map(|&at| self.labels[at].as_str()).collect();
+        }
+        if self.exits {
+            object["depth"] = json!(depth);
         }
         object
     }

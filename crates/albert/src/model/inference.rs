@@ -2,6 +2,7 @@
 //! that only training needs. It computes what [`Network`](super::Network) computes, within the
 //! precision's error. Dimensions are those of the legend in [`crate::backend`].
 
+mod exit;
 mod head;
 
 use std::sync::OnceLock;
@@ -17,6 +18,7 @@ use super::layout::{AttentionBlock, FeedForwardBlock, Layout};
 use crate::backend::{Cpu, Linear, Norm, Precision, Span};
 use crate::config::ModelConfig;
 use crate::error::Result;
+pub use exit::{ExitPolicy, Exited};
 use head::HeadWeights;
 pub use head::{JointScores, JointStart, Pooling};
 
@@ -117,6 +119,10 @@ pub struct InferenceModel {
     masked_words: Option<MaskedWords>,
     sentence: Option<PackedLinear>,
     head: Option<HeadWeights>,
+    /// The classifiers after each application that the model was trained with, but the last.
+    exits: Vec<PackedLinear>,
+    /// Those that the model was trained with.
+    applications: Vec<(usize, usize)>,
 }
 
 /// The parts of a model that a checkpoint may lack.
@@ -199,6 +205,12 @@ impl InferenceModel {
                 Some(head) if parts.head => Some(HeadWeights::read(weights, head, precision)?),
                 _ => None,
             },
+            exits: if parts.exits {
+                layout.exits.iter().map(|exit| output(weights, exit)).collect::<Result<_>>()?
+            } else {
+                Vec::new()
+            },
+            applications: layout.applications,
             config,
             precision,
         })
@@ -224,7 +236,7 @@ impl InferenceModel {
             masked_words: self.masked_words.is_some(),
             sentence_order: self.sentence.is_some(),
             head: self.head.is_some(),
-            exits: false,
+            exits: !self.exits.is_empty(),
         }
     }
 
@@ -236,17 +248,29 @@ impl InferenceModel {
             self.config;
         let layer = 2 * (4 * h * h + 2 * h * f) + 4 * h * tokens;
         let projection = if e == h { 0 } else { 2 * e * h };
-        (self.config.applications() * layer + projection) as f64
+        (self.depth() * layer + projection) as f64
     }
 
     /// The last hidden states of a batch: T rows of H numbers, `stride` apart.
     fn encode<'s>(&self, batch: &Batch, space: &'s mut InferenceSpace) -> (&'s [f32], usize) {
+        let embedded = self.embed_tokens(batch, &mut space.embedded, &mut space.normed);
+        let rows = self.encoder.run(self.isa, batch.starts(), embedded, &mut space.encoder);
+        (rows, self.encoder.stride())
+    }
+
+    /// `[T, E]`: the embeddings after their norm, in `normed`.
+    fn embed_tokens<'s>(
+        &self,
+        batch: &Batch,
+        embedded: &mut Vec<f32>,
+        normed: &'s mut Vec<f32>,
+    ) -> &'s [f32] {
         let tokens = batch.view();
         let width = self.config.embedding_size;
         let len = batch.tokens() * width;
-        space.embedded.resize(len.max(space.embedded.len()), 0.0);
-        space.normed.resize(len.max(space.normed.len()), 0.0);
-        let (embedded, normed) = (&mut space.embedded[..len], &mut space.normed[..len]);
+        embedded.resize(len.max(embedded.len()), 0.0);
+        normed.resize(len.max(normed.len()), 0.0);
+        let (embedded, normed) = (&mut embedded[..len], &mut normed[..len]);
         let [word, position, token_type] = self.tables.each_ref().map(Vec::as_slice);
         let tables = kernels::EmbeddingTables { word, position, token_type };
         let ids = kernels::TokenIds {
@@ -256,8 +280,7 @@ impl InferenceModel {
         };
         kernels::embed(&tables, ids, width, embedded);
         kernels::layer_norm(self.isa, self.embedding_norm.view(), embedded, normed, None);
-        let rows = self.encoder.run(self.isa, batch.starts(), normed, &mut space.encoder);
-        (rows, self.encoder.stride())
+        normed
     }
 
     /// Runs the encoder and the pooler, and gives the pooled first tokens, `[B, H]`: what a peer's
@@ -271,11 +294,16 @@ impl InferenceModel {
     }
 
     fn pool(&self, rows: &[f32], stride: usize, batch: &Batch) -> Vec<f32> {
-        let pooler = self.pooler.as_ref().expect("the model has a pooler");
         let firsts = &batch.starts()[..batch.sequences()];
-        let first = gather(rows, stride, self.config.hidden_size, firsts.iter().copied());
+        let firsts = firsts.iter().copied();
+        self.pool_first(&gather(rows, stride, self.config.hidden_size, firsts))
+    }
+
+    /// The pooler of first tokens.
+    fn pool_first(&self, first: &[f32]) -> Vec<f32> {
+        let pooler = self.pooler.as_ref().expect("the model has a pooler");
         let mut pooled = vec![0.0; first.len()];
-        pooler.apply(self.isa, &first, Kernel::Tanh, &mut pooled);
+        pooler.apply(self.isa, first, Kernel::Tanh, &mut pooled);
         pooled
     }
 
@@ -342,8 +370,8 @@ impl InferenceModel {
             (Some(HeadWeights::Linear(linear)), Some(head), _) if head.is_of_tokens() => {
                 self.head_logits(linear, &hidden)
             }
-            (Some(HeadWeights::Linear(linear)), _, Some(pooled)) => {
-                self.head_logits(linear, pooled)
+            (Some(HeadWeights::Linear(_)), _, Some(pooled)) => {
+                self.head_logits(self.classifier_at(self.depth()), pooled)
             }
             _ => Vec::new(),
         };
@@ -367,6 +395,11 @@ fn gather(x: &[f32], stride: usize, width: usize, rows: impl Iterator<Item = usi
 fn packed(weights: &dyn Weights, linear: &Linear, precision: Precision) -> Result<PackedLinear> {
     let wide = precision.wider();
     Ok(PackedLinear::new(wide, LinearValues::read(weights, linear, wide)?.view()))
+}
+
+/// A linear map whose outputs are a model's own: few, and as exact as can be.
+fn output(weights: &dyn Weights, linear: &Linear) -> Result<PackedLinear> {
+    packed(weights, linear, Precision::F32)
 }
 
 fn encoder(

@@ -20,7 +20,8 @@ pub use adapter::{ALL_LINEAR, Adapter, AdapterTensor, LoraConfig, RANK_MAX, Role
 pub use batch::{Batch, Targets};
 pub use heads::{Losses, Outputs, Scales};
 pub use inference::{
-    InferenceModel, InferenceSpace, Int8Rows, JointScores, JointStart, Parts, Pooling, Weights,
+    ExitPolicy, Exited, InferenceModel, InferenceSpace, Int8Rows, JointScores, JointStart, Parts,
+    Pooling, Weights,
 };
 pub use initialise::{PositionStart, Start, append_initial};
 pub use layout::{AttentionBlock, FeedForwardBlock, HeadLayout, JointLayout, Layout, Parameter};

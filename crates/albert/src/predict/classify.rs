@@ -2,7 +2,8 @@
 
 use super::{Input, Model, TooLong, largest, softmax};
 use crate::config::{Head, Problem};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::{ExitPolicy, Exited};
 
 /// What a classifier says of one text: a number for each of its labels, in their order. They are
 /// probabilities that add up to 1 (one label holds), probabilities each for itself (any may hold),
@@ -18,12 +19,22 @@ impl Scores {
     }
 }
 
+/// The scores of one text, and how deep the model had to go for them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredAt {
+    /// As without exiting early.
+    pub scores: Scores,
+    /// The number of applications of a block that the text went through.
+    pub depth: usize,
+}
+
 /// A model with a head for sequence classification.
 #[derive(Clone)]
 pub struct Classifier {
     model: Model,
     problem: Problem,
     too_long: TooLong,
+    early_exit: Option<ExitPolicy>,
 }
 
 impl Classifier {
@@ -35,7 +46,8 @@ impl Classifier {
         let parts = model.inference().parts();
         match &model.config().head {
             Some(Head::SequenceClassification { problem, .. }) if parts.head && parts.pooler => {
-                Ok(Self { model: model.clone(), problem: *problem, too_long: TooLong::Refuse })
+                let (model, too_long) = (model.clone(), TooLong::Refuse);
+                Ok(Self { model, problem: *problem, too_long, early_exit: None })
             }
             _ => Err(model.lacks(
                 "classification",
@@ -48,6 +60,21 @@ impl Classifier {
     #[must_use]
     pub fn too_long(self, too_long: TooLong) -> Self {
         Self { too_long, ..self }
+    }
+
+    /// The same, with texts answered as soon as `policy` says that they may be.
+    ///
+    /// # Errors
+    /// A model without internal classifiers, and a policy that is not for its outputs.
+    pub fn early_exit(self, policy: ExitPolicy) -> Result<Self> {
+        policy.check(self.problem)?;
+        if !self.model.inference().parts().exits {
+            return Err(Error::input(
+                "this model has no internal classifiers to exit early with: fine-tune it with them \
+                 (\"internal_classifiers\": true in its config.json), or run all of it less deep",
+            ));
+        }
+        Ok(Self { early_exit: Some(policy), ..self })
     }
 
     /// The names of the labels.
@@ -67,8 +94,19 @@ impl Classifier {
     /// # Errors
     /// A text that is too long.
     pub fn classify<'a, I: Into<Input<'a>> + Copy>(&self, inputs: &[I]) -> Result<Vec<Scores>> {
-        let logits = self.logits(inputs)?;
-        Ok(logits.into_iter().map(|logits| Scores(self.scores(logits))).collect())
+        Ok(self.classify_at(inputs)?.into_iter().map(|scored| scored.scores).collect())
+    }
+
+    /// The same, with the depth at which each was answered.
+    ///
+    /// # Errors
+    /// As [`classify`](Self::classify).
+    pub fn classify_at<'a, I: Into<Input<'a>> + Copy>(
+        &self,
+        inputs: &[I],
+    ) -> Result<Vec<ScoredAt>> {
+        let scored = |Exited { logits, depth }| ScoredAt { scores: self.scores(logits), depth };
+        Ok(self.exited(inputs)?.into_iter().map(scored).collect())
     }
 
     /// The same before they become probabilities.
@@ -76,18 +114,27 @@ impl Classifier {
         &self,
         inputs: &[I],
     ) -> Result<Vec<Vec<f32>>> {
+        Ok(self.exited(inputs)?.into_iter().map(|exited| exited.logits).collect())
+    }
+
+    fn exited<'a, I: Into<Input<'a>> + Copy>(&self, inputs: &[I]) -> Result<Vec<Exited>> {
         let encodings = self.model.encode_all(inputs, self.too_long)?;
+        let model = self.model.inference();
         self.model.in_batches(&encodings, |batch, _, space| {
-            let logits = self.model.inference().sequence_logits(batch, space);
-            logits.chunks(self.labels().len()).map(<[f32]>::to_vec).collect()
+            if let Some(policy) = self.early_exit {
+                return model.sequence_logits_early(batch, policy, space);
+            }
+            let logits = model.sequence_logits(batch, space);
+            let rows = logits.chunks(self.labels().len());
+            rows.map(|row| Exited { logits: row.to_vec(), depth: model.depth() }).collect()
         })
     }
 
-    fn scores(&self, logits: Vec<f32>) -> Vec<f32> {
-        match self.problem {
+    fn scores(&self, logits: Vec<f32>) -> Scores {
+        Scores(match self.problem {
             Problem::SingleLabel => softmax(&logits),
             Problem::MultiLabel => logits.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect(),
             Problem::Regression => logits,
-        }
+        })
     }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
 pub use choose::{Choice, Chooser, Question};
-pub use classify::{Classifier, Scores};
+pub use classify::{Classifier, ScoredAt, Scores};
 pub use embed::{Embedder, cosine_similarity};
 pub use encode::EncodeOptions;
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
@@ -48,6 +48,9 @@ pub struct LoadOptions {
     pub backend: Option<Cpu>,
     /// The directory of an adapter that was trained beside the model, in PEFT's format.
     pub adapter: Option<PathBuf>,
+    /// How many applications of a block to run (see [`InferenceModel::at_depth`]); if `None`, those
+    /// that the model was trained with.
+    pub depth: Option<usize>,
 }
 
 /// A model with its tokenizer, usable from many threads at once. A clone is the same model.
@@ -133,6 +136,10 @@ impl Model {
         let adapter = options.adapter.as_deref();
         let LoadedForInference { model, warnings } =
             checkpoint::load_for_inference_with(path, adapter, &backend, options.precision)?;
+        let model = match options.depth {
+            Some(depth) => model.at_depth(depth)?,
+            None => model,
+        };
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
         check_vocabulary(&model, &tokenizer)
             .map_err(|what| Error::input(format!("{}: {what}", path.display())))?;

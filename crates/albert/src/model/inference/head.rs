@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use albert_kernels::{self as kernels, Activation as Kernel, LinearMap, PackedLinear, WeightData};
 
-use super::{InferenceModel, InferenceSpace, LinearValues, NormValues, Weights, gather, packed};
+use super::{InferenceModel, InferenceSpace, LinearValues, NormValues, Weights, gather, output};
 use crate::backend::{Linear, Precision};
 use crate::error::Result;
 use crate::model::{Batch, HeadLayout, JointLayout};
@@ -49,7 +49,7 @@ impl HeadWeights {
         precision: Precision,
     ) -> Result<Self> {
         Ok(match layout {
-            HeadLayout::Linear(linear) => Self::Linear(packed(weights, linear, Precision::F32)?),
+            HeadLayout::Linear(linear) => Self::Linear(output(weights, linear)?),
             HeadLayout::Joint(layout) => {
                 Self::Joint(Box::new(Joint::read(weights, layout, precision)?))
             }
@@ -59,7 +59,7 @@ impl HeadWeights {
 
 impl Joint {
     fn read(weights: &dyn Weights, layout: &JointLayout, precision: Precision) -> Result<Self> {
-        let output = |linear: &Linear| packed(weights, linear, Precision::F32);
+        let output = |linear: &Linear| output(weights, linear);
         let halves = |linear: &Linear| halves(weights, linear, precision.wider());
         let [end_token, end_start] = halves(&layout.end_dense)?;
         let [answerable_start, answerable_first] = halves(&layout.answerable_dense)?;
@@ -114,7 +114,7 @@ pub struct JointStart {
 }
 
 impl InferenceModel {
-    fn linear_head(&self) -> &PackedLinear {
+    pub(super) fn linear_head(&self) -> &PackedLinear {
         match &self.head {
             Some(HeadWeights::Linear(linear)) => linear,
             _ => panic!("the model has such a head"),
@@ -128,7 +128,7 @@ impl InferenceModel {
     /// When the model has no such head or no pooler.
     pub fn sequence_logits(&self, batch: &Batch, space: &mut InferenceSpace) -> Vec<f32> {
         let pooled = self.pooled(batch, space);
-        self.head_logits(self.linear_head(), &pooled)
+        self.head_logits(self.classifier_at(self.depth()), &pooled)
     }
 
     /// `[T, outputs]`: the logits of a head on tokens: labels of tokens, or starts and ends of
