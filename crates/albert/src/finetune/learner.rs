@@ -1,10 +1,10 @@
 //! What learns in a run: a whole model, or an adapter beside a model that stays as it is.
 
-use super::rates::rates;
+use super::rates::{parts, rates};
 use super::settings::Settings;
 use crate::backend::{Backend, Cpu};
 use crate::error::{Error, Result};
-use crate::model::{Adapter, Optimizer, OptimizerState, TrainingModel};
+use crate::model::{Adapter, LoraConfig, Optimizer, OptimizerState, TrainingModel};
 use crate::random::Seed;
 
 /// What the optimizer keeps of a whole model, by the names in its file.
@@ -26,11 +26,15 @@ enum Rule {
 }
 
 impl Learner {
-    /// At the beginning.
+    /// At the beginning. Beside an adapter a pooler that the model came without is trained whole.
     ///
     /// # Errors
     /// Settings that do not fit the model.
-    pub(super) fn new(mut model: TrainingModel, settings: &Settings) -> Result<Self> {
+    pub(super) fn new(
+        mut model: TrainingModel,
+        had_pooler: bool,
+        settings: &Settings,
+    ) -> Result<Self> {
         let layout = model.layout();
         settings.optimizer().check(layout)?;
         let rates = rates(settings, model.config(), layout)?;
@@ -39,6 +43,8 @@ impl Learner {
             None => Rule::Whole(OptimizerState::new(&model)),
             Some(config) => {
                 Adapter::check_optimizer(&optimizer)?;
+                let config =
+                    LoraConfig { pooler: parts(model.config()).pooler && !had_pooler, ..config };
                 let seed = Seed::new(settings.seed).split("adapter", 0);
                 let adapter = Adapter::new(&model, &config, seed)?;
                 adapter.apply(&mut model);

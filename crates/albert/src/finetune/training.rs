@@ -24,7 +24,8 @@ use crate::predict::Model;
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    Content, Log, MemoryAsked, Restored, Run, State as _, TrainingPrecision, Wanted, plan,
+    Content, Log, MemoryAsked, Restored, Run, State as _, TrainingPrecision, Wanted, WriteAdapter,
+    plan,
 };
 
 /// What happens while fine-tuning, for whoever watches.
@@ -78,12 +79,8 @@ fn precision_of(settings: &Settings) -> Precision {
     }
 }
 
-/// The model that a run begins with, and a sentence for each thing to know about it.
-fn first_model(
-    settings: &Settings,
-    head: Head,
-    backend: Cpu,
-) -> Result<(TrainingModel, Vec<String>)> {
+/// What learns in a run, at its beginning, and a sentence for each thing to know about it.
+fn first_learner(settings: &Settings, head: Head, backend: Cpu) -> Result<(Learner, Vec<String>)> {
     let loaded = checkpoint::load(&settings.model, backend.clone())?;
     let config = ModelConfig {
         head: Some(head),
@@ -99,7 +96,7 @@ fn first_model(
     let notes = loaded.warnings.into_iter().chain(begun.notes).collect();
     let per_depth = settings.adapter().is_some_and(|adapter| adapter.per_depth);
     let model = if per_depth { expand(&begun.model) } else { begun.model };
-    Ok((model, notes))
+    Ok((Learner::new(model, loaded.parts.pooler, settings)?, notes))
 }
 
 impl Finetuning {
@@ -123,13 +120,12 @@ impl Finetuning {
         }
         let backend = backend.training_in(precision_of(&settings));
         let (head, census) = material::head(&settings)?;
-        let (model, notes) = first_model(&settings, head, backend.clone())?;
+        let (learner, notes) = first_learner(&settings, head, backend.clone())?;
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(&settings.model)?)?;
-        let config = model.config().clone();
+        let config = learner.model.config().clone();
         let material = Material::read(&settings, &census, &config, &tokenizer, watch)?;
         settings.train_fingerprint = material.data.fingerprint();
         settings.tokens_per_batch = plan_of(&settings, &config, &backend)?.tokens;
-        let learner = Learner::new(model, &settings)?;
         let run = Run::create(directory, &config, &tokenizer, |path| settings.write(path))?;
         Self::assemble(run, settings, tokenizer, material, learner, Progress::START, notes)
     }
@@ -147,8 +143,7 @@ impl Finetuning {
         let (head, census) = material::head(&settings)?;
         let material = Material::read(&settings, &census, &config, &tokenizer, watch)?;
         material.check(&settings, directory)?;
-        let (model, _) = first_model(&settings, head, backend.clone())?;
-        let mut learner = Learner::new(model, &settings)?;
+        let (mut learner, _) = first_learner(&settings, head, backend.clone())?;
         let optimizer = learner.tensor_names();
         let wanted = Wanted { config: &config, parts: parts(&config), optimizer };
         let mut progress = Progress::START;
@@ -449,10 +444,16 @@ impl Finetuning {
     }
 
     fn save(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        let (learner, base) = (&self.learner, self.settings.model.to_string_lossy());
+        let adapter = learner.adapter();
+        let write = adapter.map(|adapter| {
+            |to: &Path| checkpoint::save_adapter(adapter, &learner.model, Some(&base), to)
+        });
         let content = Content {
-            model: &self.learner.model,
-            parts: parts(self.learner.model.config()),
-            optimizer: self.learner.tensors(),
+            model: &learner.model,
+            parts: parts(learner.model.config()),
+            optimizer: learner.tensors(),
+            adapter: write.as_ref().map(|write| write as &WriteAdapter<'_>),
             state: &self.progress,
             tokenizer: &self.tokenizer,
         };

@@ -337,8 +337,14 @@ impl Pretraining {
     fn save(&self, watch: &mut dyn FnMut(Event<'_>)) -> Result<()> {
         let Self { run, model, optimizer, progress, tokenizer, settings, .. } = self;
         let moments = MOMENTS.into_iter().zip(optimizer.moments(model)).collect();
-        let content =
-            Content { model, parts: PARTS, optimizer: moments, state: progress, tokenizer };
+        let content = Content {
+            model,
+            parts: PARTS,
+            optimizer: moments,
+            adapter: None,
+            state: progress,
+            tokenizer,
+        };
         run.save(&content, settings.keep)?;
         watch(Event::Saved(self.progress.step));
         Ok(())

@@ -47,19 +47,38 @@ pub(super) fn write_directory(
     tokenizer.save(directory)
 }
 
-/// Gives the weights of a checkpoint a second name, or makes a copy where the file system has no
-/// such thing.
+/// Makes the weights of a model those of a checkpoint.
 fn link_weights(checkpoint: &Path, directory: &Path) -> Result<()> {
-    let (from, to) = (checkpoint.join(WEIGHTS_FILE), directory.join(WEIGHTS_FILE));
-    let partial = partial_path(&to);
+    link(&checkpoint.join(WEIGHTS_FILE), &directory.join(WEIGHTS_FILE))
+}
+
+/// Makes the adapter in `directory` that of a checkpoint, if this has one.
+pub(super) fn publish_adapter(of_checkpoint: &Path, directory: &Path) -> Result<()> {
+    if !of_checkpoint.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
+    let entries =
+        fs::read_dir(of_checkpoint).map_err(|error| Error::io("reading", of_checkpoint, error))?;
+    for entry in entries {
+        let from = entry.map_err(|error| Error::io("reading", of_checkpoint, error))?.path();
+        link(&from, &directory.join(from.file_name().expect("an entry has a name")))?;
+    }
+    Ok(())
+}
+
+/// Gives a file a second name in the place of what has it, or makes a copy where the file system
+/// has no such thing.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let partial = partial_path(to);
     let _ = fs::remove_file(&partial);
-    let linked = fs::hard_link(&from, &partial)
-        .or_else(|_| fs::copy(&from, &partial).map(drop))
-        .and_then(|()| fs::rename(&partial, &to))
-        .and_then(|()| sync_parent(&to));
+    let linked = fs::hard_link(from, &partial)
+        .or_else(|_| fs::copy(from, &partial).map(drop))
+        .and_then(|()| fs::rename(&partial, to))
+        .and_then(|()| sync_parent(to));
     // Renaming one name of a file to another of its names does nothing (POSIX).
     let _ = fs::remove_file(&partial);
-    linked.map_err(|error| Error::io("writing", &to, error))
+    linked.map_err(|error| Error::io("writing", to, error))
 }
 
 /// Removes what a killed process left of making `directory`.

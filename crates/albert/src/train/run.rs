@@ -6,6 +6,8 @@
 //! RUN/events.out.tfevents.*  the same for TensorBoard
 //! RUN/model/                 the model of the newest checkpoint, in Hugging Face's layout
 //! RUN/best/                  that of the checkpoint with the best evaluation
+//! RUN/adapter/               where an adapter is trained: it, in PEFT's format
+//! RUN/best-adapter/          that of the checkpoint with the best evaluation
 //! RUN/checkpoints/00001000/  config.json, model.safetensors, optimizer.safetensors, state.json of
 //!                            a step
 //! ```
@@ -33,6 +35,9 @@ use crate::tokenizer::Tokenizer;
 const SETTINGS_FILE: &str = "config.toml";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
+/// Of a run that trains an adapter: it, and that with the best evaluation.
+const ADAPTER: &str = "adapter";
+const BEST_ADAPTER: &str = "best-adapter";
 
 /// How far a run has come: what `state.json` holds.
 pub(crate) trait State: Serialize + DeserializeOwned {
@@ -52,6 +57,9 @@ pub(crate) trait State: Serialize + DeserializeOwned {
     fn forget_best(&mut self);
 }
 
+/// Writes an adapter into a directory that exists.
+pub(crate) type WriteAdapter<'a> = dyn Fn(&Path) -> Result<()> + 'a;
+
 /// What a checkpoint holds of a model that is trained.
 pub(crate) struct Content<'a, S> {
     pub(crate) model: &'a TrainingModel,
@@ -59,6 +67,8 @@ pub(crate) struct Content<'a, S> {
     pub(crate) parts: Parts,
     /// What besides the weights the next step depends on, by name.
     pub(crate) optimizer: Vec<(&'static str, Vec<f32>)>,
+    /// Writes the adapter that is trained, if one is, into a directory.
+    pub(crate) adapter: Option<&'a WriteAdapter<'a>>,
     pub(crate) state: &'a S,
     pub(crate) tokenizer: &'a Tokenizer,
 }
@@ -268,10 +278,13 @@ impl Run {
         tokenizer: &Tokenizer,
     ) -> Result<()> {
         publish::publish(checkpoint, &self.model_directory(), model, tokenizer)?;
+        publish::publish_adapter(&checkpoint.join(ADAPTER), &self.directory.join(ADAPTER))?;
         // Made when that checkpoint was saved; after a crash, perhaps not. What someone removed by
         // hand stays as it is.
         let Some(step) = best.filter(|step| self.has_checkpoint(*step)) else { return Ok(()) };
-        publish::publish(&self.checkpoint(step), &self.best_directory(), model, tokenizer)
+        let checkpoint = self.checkpoint(step);
+        publish::publish(&checkpoint, &self.best_directory(), model, tokenizer)?;
+        publish::publish_adapter(&checkpoint.join(ADAPTER), &self.directory.join(BEST_ADAPTER))
     }
 
     /// What a run that failed for `error` still has, and how it goes on.
@@ -310,7 +323,7 @@ fn lock(directory: &Path) -> Result<Arc<File>> {
 }
 
 fn write_checkpoint<S: State>(directory: &Path, content: &Content<'_, S>) -> Result<()> {
-    let Content { model, parts, optimizer, state, .. } = content;
+    let Content { model, parts, optimizer, adapter, state, .. } = content;
     if directory.exists() {
         fs::remove_dir_all(directory).map_err(|error| Error::io("removing", directory, error))?;
     }
@@ -326,6 +339,11 @@ fn write_checkpoint<S: State>(directory: &Path, content: &Content<'_, S>) -> Res
     }
     fs::create_dir_all(directory).map_err(|error| Error::io("creating", directory, error))?;
     checkpoint::save_as(model, *parts, Precision::F32, directory)?;
+    if let Some(write) = adapter {
+        let directory = directory.join(ADAPTER);
+        fs::create_dir_all(&directory).map_err(|error| Error::io("creating", &directory, error))?;
+        write(&directory)?;
+    }
     let shapes: Vec<[usize; 1]> = optimizer.iter().map(|(_, values)| [values.len()]).collect();
     let tensors: Vec<_> = optimizer
         .iter()
