@@ -13,7 +13,9 @@ use albert::checkpoint;
 use albert::data::{SampleOptions, Sampler, Store};
 use albert::random::Seed;
 use albert::tokenizer::Tokenizer;
-use hostile_files::{Place, charsmap, field, fixture, header, prepared, spiece, trained, zip};
+use hostile_files::{
+    Place, adapted, charsmap, field, fixture, header, prepared, spiece, trained, zip,
+};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use serde_json::json;
@@ -39,6 +41,20 @@ fn read_model(place: &Place, path: &Path) -> Result<(), String> {
         trained.as_ref().is_ok_and(|m| m.model.all_parameters().iter().all(finite))
             || trained.is_err()
     );
+    assert_eq!(trained.is_ok(), used.is_ok());
+    trained.map(drop).and(used.map(drop)).and(inspected.map(drop))
+}
+
+/// Reads the adapter at `path` beside the model in the directory above.
+fn read_adapter(place: &Place, path: &Path) -> Result<(), String> {
+    let (cpu, base) = (Cpu::detect().unwrap(), place.path());
+    let trained = place.judge(checkpoint::load_with(base, Some(path), cpu.clone()));
+    let precision = Some(Precision::F32);
+    let used = checkpoint::load_for_inference_with(base, Some(path), &cpu, precision);
+    let (used, inspected) = (place.judge(used), place.judge(checkpoint::inspect_adapter(path)));
+    if let Ok(trained) = &trained {
+        assert!(trained.model.all_parameters().iter().all(|value| value.is_finite()));
+    }
     assert_eq!(trained.is_ok(), used.is_ok());
     trained.map(drop).and(used.map(drop)).and(inspected.map(drop))
 }
@@ -101,6 +117,10 @@ fn everything() -> Vec<(Place, &'static str, &'static str, Reader)> {
     for file in [index, data] {
         let place = Place::of("import/albert/tf", &["albert_config.json", index, data]);
         all.push((place, "model.ckpt-7", file, read_model));
+    }
+    for file in ["adapter_config.json", "adapter_model.safetensors", "config.json"] {
+        let file = Box::leak(format!("adapter/{file}").into());
+        all.push((adapted(), "adapter", file, read_adapter));
     }
     let (place, file) = (Place::new(), "optimizer.safetensors");
     let tensors = MOMENTS.map(|name| (name, &[0.5; 10][..], &[10][..]));

@@ -142,6 +142,27 @@ impl StoredAdapter {
         let has = |name| self.tensors.named.get_key_value(name).map(|(name, _)| name.as_str());
         has(name).or_else(|| has(bare?))
     }
+
+    fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let tensor = &self.tensors.named[name];
+        if tensor.shape == shape {
+            return Ok(());
+        }
+        let (found, rank) = (&tensor.shape, self.config.rank);
+        Err(self.tensors.error_in(
+            tensor,
+            format_args!(
+                "tensor {name:?} has shape {found:?}; in an adapter of rank {rank} beside this \
+                 model it has {shape:?}"
+            ),
+        ))
+    }
+
+    /// The numbers of a tensor that must have `shape`.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.check_shape(name, shape)?;
+        self.tensors.values(name, &self.tensors.named[name], shape)
+    }
 }
 
 /// The number of the group of blocks that a tensor is in, and its name within the group.
@@ -241,19 +262,19 @@ impl Attached {
     }
 
     fn check_shapes(&self, layout: &Layout) -> Result<()> {
-        let (tensors, rank) = (&self.stored.tensors, self.stored.config.rank);
+        let (stored, rank) = (&self.stored, self.stored.config.rank);
         for parameter in &layout.parameters {
             match self.changes.get(&parameter.span.offset) {
                 Some(Change::Sum(names)) => {
                     let [output, input] = parameter.shape[..] else { unreachable!("a matrix") };
                     for [a, b] in names {
-                        tensors.check_shape(a, &tensors.named[a], &[rank, input])?;
-                        tensors.check_shape(b, &tensors.named[b], &[output, rank])?;
+                        stored.check_shape(a, &[rank, input])?;
+                        stored.check_shape(b, &[output, rank])?;
                     }
                 }
                 Some(Change::Replace(names)) => {
                     for name in names {
-                        tensors.check_shape(name, &tensors.named[name], &parameter.shape)?;
+                        stored.check_shape(name, &parameter.shape)?;
                     }
                 }
                 None => {}
@@ -266,16 +287,16 @@ impl Attached {
     pub(super) fn read(&self, base: &Tensors, parameter: &Parameter) -> Result<Option<Vec<f32>>> {
         match self.changes.get(&parameter.span.offset) {
             None => self.read_base(base, parameter),
-            Some(Change::Replace(names)) => {
-                self.same(names.iter().map(|name| self.values(name, &parameter.shape))).map(Some)
-            }
+            Some(Change::Replace(names)) => self
+                .same(names.iter().map(|name| self.stored.values(name, &parameter.shape)))
+                .map(Some),
             Some(Change::Sum(names)) => {
                 let missing = || base.missing(parameter.name());
                 let mut sum = self.read_base(base, parameter)?.ok_or_else(missing)?;
                 let rank = self.stored.config.rank;
                 let (output, input) = (parameter.shape[0], parameter.shape[1]);
-                let a = names.iter().map(|[a, _]| self.values(a, &[rank, input]));
-                let b = names.iter().map(|[_, b]| self.values(b, &[output, rank]));
+                let a = names.iter().map(|[a, _]| self.stored.values(a, &[rank, input]));
+                let b = names.iter().map(|[_, b]| self.stored.values(b, &[output, rank]));
                 let (a, b) = (self.same(a)?, self.same(b)?);
                 merge(&mut sum, &a, &b, rank, self.stored.config.scale);
                 if sum.iter().all(|value| value.is_finite()) {
@@ -287,11 +308,6 @@ impl Attached {
                 )))
             }
         }
-    }
-
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let tensors = &self.stored.tensors;
-        tensors.values(name, &tensors.named[name], shape)
     }
 
     /// What all of `values` are, which must be the same.

@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use albert::backend::Cpu;
+use albert::checkpoint;
 use albert::data::{PrepareOptions, prepare};
+use albert::model::{Adapter, LoraConfig, expand};
+use albert::random::Seed;
 use albert::tokenizer::{Tokenizer, TrainOptions, train};
 
 /// A directory for one test.
@@ -64,6 +68,19 @@ pub(crate) fn prepared(place: &Place) {
     let text = [place.path().join("text.txt")];
     let store = place.path().join("store");
     prepare(&text, &PrepareOptions::default(), trained(), &store, &mut |_| {}).unwrap();
+}
+
+/// A model, and in `adapter` an adapter for each of its depths.
+pub(crate) fn adapted() -> Place {
+    let place = Place::of("import/albert", &["config.json", "model.safetensors"]);
+    let base = checkpoint::load(place.path(), Cpu::detect().unwrap()).unwrap();
+    let network = expand(&base.model);
+    let config = LoraConfig { rank: 2, per_depth: true, pooler: true, ..LoraConfig::default() };
+    let adapter = Adapter::new(&network, &config, Seed::new(1)).unwrap();
+    let directory = place.path().join("adapter");
+    fs::create_dir(&directory).unwrap();
+    checkpoint::save_adapter(&adapter, &network, Some("base"), &directory).unwrap();
+    place
 }
 
 /// A safetensors file.

@@ -49,7 +49,7 @@ pub fn load_adapter(directory: &Path, network: &TrainingModel) -> Result<Adapter
             (Role::Whole, Some(Change::Replace(names))) => &names[0],
             _ => return Err(tensors.missing(parameter.name())),
         };
-        values.extend(tensors.values(name, &tensors.named[name], shape)?);
+        values.extend(stored.values(name, shape)?);
         read += parameter.names.len();
     }
     if read != tensors.named.len() {
