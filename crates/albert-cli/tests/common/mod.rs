@@ -2,6 +2,8 @@
 //! trained runs, all tiny, and the running of `albert` in it.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod task_files;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What learns in a run: a whole model, or an adapter beside a model that stays as it is.
 
-use super::rates::{parts, rates};
+use super::rates::{is_unused, parts, rates};
 use super::settings::Settings;
 use crate::backend::{Backend, Cpu};
 use crate::error::{Error, Result};
@@ -96,7 +96,7 @@ impl Learner {
                 adapter.set_moments(&tensors[1], &tensors[2]);
                 adapter.step = step;
                 adapter.apply(&mut self.model);
-                if self.model.all_parameters() != model.all_parameters() {
+                if !is_same(&self.model, &model) {
                     return Err(Error::input(format!(
                         "{} is another model than when the run was started: put it back, or start \
                          a new run",
@@ -156,4 +156,12 @@ impl Learner {
             Rule::Beside(adapter) => Some(adapter),
         }
     }
+}
+
+/// Whether two models have the same weights in all that a checkpoint of a task holds.
+fn is_same(one: &TrainingModel, other: &TrainingModel) -> bool {
+    let unused = is_unused(one.config(), one.layout());
+    let mut kept =
+        one.layout().parameters.iter().filter(|parameter| !unused(parameter.span.offset));
+    kept.all(|parameter| one.parameter(parameter.span) == other.parameter(parameter.span))
 }

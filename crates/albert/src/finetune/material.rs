@@ -1,6 +1,6 @@
 //! What a run learns from and is examined on, read and checked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::dataset::Dataset;
 use super::feed::{self, Reading};
@@ -9,7 +9,7 @@ use super::settings::{Balanced, ClassWeights, Settings};
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, Result};
 use crate::random::Seed;
-use crate::tasks::{Census, Example, Task};
+use crate::tasks::{Census, Example, Labels, Target, Task};
 use crate::tokenizer::Tokenizer;
 
 /// A file of development data.
@@ -54,8 +54,11 @@ impl Material {
         let weights = settings.class_weights.as_ref();
         let weights = weights.map(|weights| class_weights(weights, head, &data)).transpose()?;
         let columns = settings.columns();
-        let dev = |path: &std::path::PathBuf| -> Result<Dev> {
-            Ok(Dev { name: name_of(path), examples: feed::examples(task, path, &columns)? })
+        let labels = Labels::new(head.labels().to_vec())?;
+        let dev = |path: &PathBuf| -> Result<Dev> {
+            let examples = feed::examples(task, path, &columns)?;
+            examples.iter().try_for_each(|example| check_labels(&labels, example))?;
+            Ok(Dev { name: name_of(path), examples })
         };
         let dev = settings.dev.iter().map(dev).collect::<Result<_>>()?;
         let shuffle = settings.shuffle.then(|| Seed::new(settings.seed).split("order", 0));
@@ -83,6 +86,17 @@ impl Material {
             files.join(", "),
             directory.display()
         )))
+    }
+}
+
+/// Checks that what should be said of an example can be said: found out before training rather
+/// than after.
+fn check_labels(labels: &Labels, example: &Example) -> Result<()> {
+    let check = |label: &String| labels.id(&example.place, label).map(drop);
+    match &example.target {
+        Some(Target::Label(label)) => check(label),
+        Some(Target::Labels(labels) | Target::Tags(labels)) => labels.iter().try_for_each(check),
+        _ => Ok(()),
     }
 }
 

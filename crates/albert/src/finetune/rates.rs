@@ -62,7 +62,7 @@ pub(super) fn rates(
 }
 
 /// Which places of the layout are of parts that the task does not need.
-fn is_unused(config: &ModelConfig, layout: &Layout) -> impl Fn(usize) -> bool {
+pub(super) fn is_unused(config: &ModelConfig, layout: &Layout) -> impl Fn(usize) -> bool {
     let pooler = layout.pooler.weight.offset..layout.transform.weight.offset;
     let pretraining = layout.transform.weight.offset..layout.sentence.bias.range().end;
     let has_pooler = parts(config).pooler;
