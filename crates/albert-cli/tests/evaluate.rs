@@ -81,16 +81,20 @@ fn labels_of_glue_and_files_for_submission() {
     }
     assert!(counts.iter().flatten().all(|count| *count > 0), "{counts:?}");
     assert_eq!(found["confusion"], json!({"labels": ["0", "1"], "counts": counts}));
-    let accuracy = f64::from(counts[0][0] + counts[1][1]) / 60.0;
+    let accuracy = (counts[0][0] + counts[1][1]) as f64 / 60.0;
     assert_eq!(keys(&found["metrics"]), ["accuracy"]);
     assert!((found["metrics"]["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-12);
-    let recall = f64::from(counts[1][1]) / f64::from(counts[1][0] + counts[1][1]);
+    let recall = counts[1][1] as f64 / (counts[1][0] + counts[1][1]) as f64;
     assert!((found["classes"]["1"]["recall"].as_f64().unwrap() - recall).abs() < 1e-12);
     // The same for people.
     let text = work.succeed(&format!("{command} --worst 2"));
     let parts = ["sst-2: 60 examples of dev.tsv", &format!("accuracy  {accuracy:.4}"), "precision"];
     assert_names(&text, &parts);
     assert_names(&text, &["Rows are what is right", "Most wrong:", "dev.tsv, line "]);
+    let worst = &one(&work.succeed(&format!("{command} --worst 1000 --json")))["worst"];
+    let worst = worst.as_array().unwrap();
+    assert_eq!(worst.len(), counts[0][1] + counts[1][0]);
+    assert!(worst.iter().all(|one| one["predicted"] != one["right"]));
     // A test file has no labels: it is predicted, with the indices of its own.
     let rows: String =
         texts.iter().enumerate().map(|(at, text)| format!("{}\t{text}\n", at + 5)).collect();
