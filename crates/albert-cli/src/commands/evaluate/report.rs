@@ -100,7 +100,7 @@ pub(super) fn text(path: &Path, evaluation: &Evaluation) -> String {
     text += &table(&rows);
     text += &details(&evaluation.details);
     for note in &evaluation.notes {
-        let _ = write!(text, "\n{}\n", note);
+        let _ = write!(text, "\n{note}\n");
     }
     text
 }
@@ -212,7 +212,7 @@ fn table(rows: &[Vec<String>]) -> String {
 
 /// The examples that are most wrong.
 pub(super) fn worst_text(examples: &[Example], evaluation: &Evaluation, count: usize) -> String {
-    let worst = evaluation.worst(count);
+    let worst = wrong(examples, evaluation, count);
     if worst.is_empty() {
         return "\nNo prediction is wrong.\n".to_owned();
     }
@@ -246,7 +246,30 @@ pub(super) fn worst_json(examples: &[Example], evaluation: &Evaluation, count: u
             "input": asked(&example.input),
         })
     };
-    evaluation.worst(count).into_iter().map(object).collect()
+    wrong(examples, evaluation, count).into_iter().map(object).collect()
+}
+
+/// The examples whose predictions are most wrong, without those that are right after all, though
+/// not surely so.
+fn wrong(examples: &[Example], evaluation: &Evaluation, count: usize) -> Vec<usize> {
+    let predictions = &evaluation.predictions;
+    let mut worst = evaluation.worst(evaluation.examples);
+    worst.retain(|&at| match &examples[at].target {
+        Some(Target::Label(label)) => predictions.names_of(at) != [label],
+        Some(Target::Labels(labels)) => {
+            let mut gold: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let mut predicted = predictions.names_of(at);
+            gold.sort_unstable();
+            gold.dedup();
+            predicted.sort_unstable();
+            gold != predicted
+        }
+        Some(Target::Option(option)) => predictions.best(at).0 != *option,
+        Some(Target::Tags(tags)) => predictions.names_of(at) != *tags,
+        _ => true,
+    });
+    worst.truncate(count);
+    worst
 }
 
 /// A prediction in words.
