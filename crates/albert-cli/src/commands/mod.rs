@@ -16,6 +16,7 @@ mod order;
 mod plot;
 mod prepare;
 mod pretrain;
+mod report;
 mod similarity;
 mod tag;
 mod texts;
@@ -39,6 +40,7 @@ enum Command {
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
     Finetune(Box<finetune::Arguments>),
+    Report(report::Arguments),
     Plot(plot::Arguments),
     Classify(classify::Arguments),
     Answer(answer::Arguments),
@@ -63,6 +65,7 @@ impl Arguments {
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
             Command::Finetune(arguments) => arguments.run(),
+            Command::Report(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),
             Command::Answer(arguments) => arguments.run(),

@@ -161,7 +161,7 @@ pub(super) fn smooth(points: &[(f64, f64)], count: usize) -> Vec<(f64, f64)> {
 
 /// The lowest and the highest of each of at most `count` groups of neighbours: what can be seen of
 /// more points than the picture has pixels.
-pub(super) fn thin(points: Vec<(f64, f64)>, count: usize) -> Vec<(f64, f64)> {
+pub(crate) fn thin(points: Vec<(f64, f64)>, count: usize) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(count);
     if group <= 2 {
         return points;

@@ -7,8 +7,9 @@ mod picture;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use measurements::smooth;
+pub(crate) use measurements::thin;
 pub(crate) use measurements::{Axis, Measurements};
-use measurements::{smooth, thin};
 pub(crate) use picture::{Format, write};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -357,7 +358,7 @@ fn shortened(name: &str, limit: usize) -> String {
 }
 
 /// A number as short as an axis needs it: 2.5k, 10M, 4e-4.
-fn compact(value: f64) -> String {
+pub(crate) fn compact(value: f64) -> String {
     let size = value.abs();
     // Ticks are multiples of a step that is no binary fraction: sums of it come near 0.
     if size < 1e-12 {
