@@ -7,6 +7,7 @@ mod input;
 mod model;
 mod output;
 mod plot;
+mod report;
 mod stream;
 
 use std::process::ExitCode;

@@ -88,3 +88,26 @@ fn what_cannot_be_drawn_is_named() {
     work.misuse("plot run");
     work.misuse("plot --output x.svg");
 }
+
+#[test]
+fn runs_of_fine_tuning_are_drawn_with_their_scores() {
+    let work = Work::empty();
+    let lines = "{\"step\":10,\"epoch\":0.5,\"tokens\":900,\"loss\":0.7,\"learning_rate\":0.1,\
+                 \"tokens_per_second\":50}\n\
+                 {\"step\":20,\"epoch\":1,\"tokens\":1800,\"eval\":true,\"score\":0.75,\"files\":[\
+                 {\"file\":\"dev.csv\",\"examples\":4,\"loss\":0.6,\
+                 \"metrics\":{\"accuracy\":0.75,\"macro_f1\":null}}]}\n\
+                 {\"step\":30,\"epoch\":1.5,\"tokens\":2700,\"loss\":0.5,\"learning_rate\":0.1,\
+                 \"tokens_per_second\":50}\n";
+    work.write("tuned/metrics.jsonl", lines);
+    work.succeed("plot tuned --output tuned.svg");
+    let svg = work.read_text("tuned.svg");
+    let parts = ["Loss", "accuracy, dev.csv", "macro_f1, dev.csv", "Learning rate"];
+    assert_names(&svg, &parts);
+    assert_names(&svg, &["dots: development data", "not measured"]);
+    assert!(!svg.contains("Masked words"), "that is of pre-training");
+    // A dot for the loss and one for the accuracy.
+    assert_eq!(svg.matches("<circle").count(), 2 * 2, "each has a white one behind it");
+    work.succeed("plot tuned --output tuned.png");
+    assert!(look(&work.read("tuned.png")).2);
+}

@@ -18,7 +18,8 @@ use indicatif::ProgressBar;
 use super::pretrain::{absolute, stop_on_interrupt};
 use crate::engine::Engine;
 use crate::model::locate;
-use crate::output::{note, progress_bar};
+use crate::output::{message, note, progress_bar};
+use crate::report;
 use summary::Summary;
 
 /// Train a model for a task, on its files or on a table of one's own
@@ -39,7 +40,8 @@ file with any of the keys of RUN/config.toml.
 
 With --dev (or the dev files of --data) the model is scored after every epoch, and the best is in
 RUN/best; that of the newest checkpoint is in RUN/model. Measurements are in RUN/metrics.jsonl
-(albert plot RUN draws them). A run that was stopped (Ctrl-C saves first) or killed goes on with
+(albert plot RUN draws them), and at the end RUN/report.html tells it all with curves, confusion and
+the worst mistakes. A run that was stopped (Ctrl-C saves first) or killed goes on with
 --resume, to the same bytes as without the interruption."
 )]
 pub(crate) struct Arguments {
@@ -90,46 +92,58 @@ impl Arguments {
         let backend = self.engine.backend()?;
         let stop = stop_on_interrupt()?;
         let Some(runs) = self.runs else {
-            let outcome = self.one(&self.output, None, backend, &stop)?;
-            return self.report(&outcome);
+            let (outcome, report) = self.one(&self.output, None, backend, &stop)?;
+            self.report(&outcome, report.as_ref().and_then(|report| report.as_ref().ok()))?;
+            tell_failure(&self.output, report);
+            return Ok(());
         };
         let first = self.flags.seed.unwrap_or(Settings::SEED);
         let mut summary = Summary::new(&self.output);
         for seed in first..first.saturating_add(runs) {
             let directory = self.output.join(format!("seed-{seed}"));
             note(format_args!("seed {seed}: {}", directory.display()));
-            let outcome = self.one(&directory, Some(seed), backend.clone(), &stop)?;
+            let (outcome, report) = self.one(&directory, Some(seed), backend.clone(), &stop)?;
             if outcome.stopped {
                 note(format_args!("stopped; the same command with --resume goes on"));
                 return Ok(());
             }
             summary.add(seed, &directory, outcome)?;
+            tell_failure(&directory, report);
         }
         summary.finish(self.json)
     }
 
-    /// One run, from where it is to its end.
+    /// One run, from where it is to its end, and its report if it was not stopped before.
     fn one(
         &self,
         directory: &Path,
         seed: Option<u64>,
         backend: Cpu,
         stop: &AtomicBool,
-    ) -> Result<Outcome> {
+    ) -> Result<(Outcome, Option<Result<PathBuf>>)> {
         let bar = progress_bar(0, "{spinner} {pos} examples read");
         let mut watch = |read| bar.set_position(read);
         let training = if self.resume && directory.exists() {
             self.refuse_flags()?;
-            Finetuning::resume(directory, backend, &mut watch)?
+            Finetuning::resume(directory, backend.clone(), &mut watch)?
         } else {
             let (mut settings, given) = self.settings()?;
             settings.seed = seed.unwrap_or(settings.seed);
             introduce_settings(&settings, &given)?;
-            Finetuning::start(directory, settings, backend, &mut watch)?
+            Finetuning::start(directory, settings, backend.clone(), &mut watch)?
         };
         bar.finish_and_clear();
         introduce(&training, directory);
-        train(training, stop)
+        let (settings, reading) = (training.settings().clone(), training.reading().clone());
+        let outcome = train(training, stop)?;
+        let report = (!outcome.stopped).then(|| {
+            let path = directory.join(report::FILE);
+            let dev = settings.dev.clone();
+            let report = report::of_run(directory, settings, &dev, Some(reading), backend)?;
+            report::write(&path, &report)?;
+            Ok(path)
+        });
+        Ok((outcome, report))
     }
 
     /// A run goes on with the settings it was started with; several of them are told again, since
@@ -202,7 +216,7 @@ impl Arguments {
         Ok(table)
     }
 
-    fn report(&self, outcome: &Outcome) -> Result<()> {
+    fn report(&self, outcome: &Outcome, report: Option<&PathBuf>) -> Result<()> {
         let output = self.output.display();
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -212,6 +226,7 @@ impl Arguments {
                 "stopped": outcome.stopped,
                 "early": outcome.early,
                 "model": self.output.join("model").display().to_string(),
+                "report": report.map(|path| path.display().to_string()),
                 "evaluation": outcome.evaluation,
                 "best": outcome.best,
             });
@@ -231,7 +246,21 @@ impl Arguments {
         if let Some(best) = outcome.best {
             writeln!(out, "best at step {}: {:.4}: {output}/best", best.step, best.score)?;
         }
+        if let Some(path) = report {
+            writeln!(out, "report: {}", path.display())?;
+        }
         Ok(())
+    }
+}
+
+/// Says why there is no report. The run is whole without.
+fn tell_failure(directory: &Path, report: Option<Result<PathBuf>>) {
+    if let Some(Err(error)) = report {
+        let (why, run) = (message(&error), directory.display());
+        note(format_args!(
+            "warning: the run is whole, but its report could not be written: {why}; to try again: \
+             albert report {run}"
+        ));
     }
 }
 

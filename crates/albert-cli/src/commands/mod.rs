@@ -17,6 +17,7 @@ mod order;
 mod plot;
 mod prepare;
 mod pretrain;
+mod report;
 mod similarity;
 mod tag;
 mod task_data;
@@ -41,6 +42,7 @@ enum Command {
     Prepare(prepare::Arguments),
     Pretrain(Box<pretrain::Arguments>),
     Finetune(Box<finetune::Arguments>),
+    Report(report::Arguments),
     Plot(plot::Arguments),
     Evaluate(Box<evaluate::Arguments>),
     Classify(classify::Arguments),
@@ -66,6 +68,7 @@ impl Arguments {
             Command::Prepare(arguments) => arguments.run(),
             Command::Pretrain(arguments) => arguments.run(),
             Command::Finetune(arguments) => arguments.run(),
+            Command::Report(arguments) => arguments.run(),
             Command::Plot(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),
             Command::Classify(arguments) => arguments.run(),

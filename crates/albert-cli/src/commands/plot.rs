@@ -14,7 +14,7 @@ use crate::plot::{self, Axis, Figure, Format, Measurements, RUNS_MAX};
   albert plot small large --x hours --title \"Does size pay?\" --output sizes.png
 
 Loss, accuracies, learning rate and throughput of each run, from its metrics.jsonl; also of one
-that is still being trained.")]
+that is still being trained. Of fine-tuning, the scores on its first file of development data.")]
 pub(crate) struct Arguments {
     /// Runs: their directories, or their metrics.jsonl
     #[arg(value_name = "RUN", required = true)]

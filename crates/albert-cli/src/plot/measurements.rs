@@ -1,5 +1,7 @@
-//! The measurements of a run, as `metrics.jsonl` has them, also while it is being written.
+//! The measurements of a run of pre-training or fine-tuning, as `metrics.jsonl` has them, also while
+//! it is being written.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use albert::files::read_text;
@@ -41,6 +43,10 @@ pub(crate) struct Measurements {
     pub(super) name: String,
     training: Vec<Line>,
     evaluations: Vec<Line>,
+    /// Of fine-tuning: the first file of development data, by its name.
+    pub(super) dev_file: Option<String>,
+    /// The scores on it, by their names.
+    pub(super) scores: BTreeSet<String>,
 }
 
 impl Measurements {
@@ -49,7 +55,8 @@ impl Measurements {
         let name = run.display().to_string().trim_end_matches('/').to_owned();
         let path = metrics_file(run)?;
         let text = read_text(&path)?;
-        let mut read = Self { name, training: Vec::new(), evaluations: Vec::new() };
+        let mut read = Self::none(None, BTreeSet::new());
+        read.name = name;
         for (at, line) in text.lines().enumerate() {
             match parse(line) {
                 Ok(values) => read.push(values).with_context(|| place(&path, at))?,
@@ -64,7 +71,14 @@ impl Measurements {
         Ok(read)
     }
 
-    fn push(&mut self, values: Map<String, Value>) -> Result<()> {
+    /// A run of which nothing was measured yet.
+    pub(super) fn none(dev_file: Option<String>, scores: BTreeSet<String>) -> Self {
+        let (training, evaluations) = (Vec::new(), Vec::new());
+        Self { name: String::new(), training, evaluations, dev_file, scores }
+    }
+
+    fn push(&mut self, mut values: Map<String, Value>) -> Result<()> {
+        self.lift_first_file(&mut values);
         let number = |key: &str| values.get(key).and_then(Value::as_f64);
         let (Some(step), Some(tokens)) = (number("step"), number("tokens")) else {
             bail!("not a measurement: \"step\" or \"tokens\" is missing");
@@ -78,6 +92,19 @@ impl Measurements {
         let lines = if is_evaluation { &mut self.evaluations } else { &mut self.training };
         lines.push(Line { at: [step, tokens, hours], values });
         Ok(())
+    }
+
+    /// Evaluations while fine-tuning have their numbers by file: those of the first, which chooses
+    /// the best checkpoint, become numbers of the line.
+    fn lift_first_file(&mut self, values: &mut Map<String, Value>) {
+        let Some(file) = values.get_mut("files").and_then(|files| files.get_mut(0)) else { return };
+        let file = file.take();
+        self.dev_file = file["file"].as_str().map(str::to_owned).or_else(|| self.dev_file.take());
+        values.insert("loss".to_owned(), file["loss"].clone());
+        for (name, value) in file["metrics"].as_object().into_iter().flatten() {
+            self.scores.insert(name.clone());
+            values.insert(name.clone(), value.clone());
+        }
     }
 
     /// The points of `key` while training.
@@ -134,7 +161,7 @@ pub(super) fn smooth(points: &[(f64, f64)], count: usize) -> Vec<(f64, f64)> {
 
 /// The lowest and the highest of each of at most `count` groups of neighbours: what can be seen of
 /// more points than the picture has pixels.
-pub(super) fn thin(points: Vec<(f64, f64)>, count: usize) -> Vec<(f64, f64)> {
+pub(crate) fn thin(points: Vec<(f64, f64)>, count: usize) -> Vec<(f64, f64)> {
     let group = points.len().div_ceil(count);
     if group <= 2 {
         return points;
@@ -180,6 +207,23 @@ mod tests {
         assert!(thinned.contains(&line[4_000]) && thinned.contains(&line[7_003]));
         assert_eq!(thin(line[..200].to_vec(), 100), line[..200]);
         assert_eq!(thin(Vec::new(), 100), []);
+    }
+
+    #[test]
+    fn runs_of_fine_tuning_are_read() {
+        let text = "{\"step\":1,\"epoch\":0.5,\"tokens\":90,\"loss\":2,\"examples_per_second\":3}\n\
+                    {\"step\":2,\"epoch\":1,\"tokens\":180,\"eval\":true,\"score\":0.5,\"files\":[\
+                    {\"file\":\"a.csv\",\"examples\":4,\"loss\":1.5,\
+                    \"metrics\":{\"accuracy\":0.5,\"f1\":null}},\
+                    {\"file\":\"b.csv\",\"examples\":4,\"loss\":9,\"metrics\":{\"accuracy\":0.9}}]}\n";
+        let run = read(text).unwrap();
+        assert_eq!(run.dev_file.as_deref(), Some("a.csv"));
+        assert_eq!(run.scores.iter().collect::<Vec<_>>(), ["accuracy", "f1"]);
+        assert_eq!(run.training("loss", Axis::Steps), [(1.0, 2.0)]);
+        assert_eq!(run.evaluations("loss", Axis::Steps), [(2.0, 1.5)]);
+        assert_eq!(run.evaluations("accuracy", Axis::Steps), [(2.0, 0.5)]);
+        // What is not defined is no point.
+        assert_eq!(run.evaluations("f1", Axis::Steps), []);
     }
 
     #[test]

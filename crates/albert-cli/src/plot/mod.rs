@@ -1,13 +1,15 @@
-//! Pictures of training runs: what was measured, over steps, tokens or hours. Reading it is
+//! Pictures of runs of pre-training and fine-tuning: what was measured, over steps, tokens or hours. Reading it is
 //! [`measurements`]'s business; lines, axes and files are drawn by `plotters`.
 
 mod measurements;
 mod picture;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
+use measurements::smooth;
+pub(crate) use measurements::thin;
 pub(crate) use measurements::{Axis, Measurements};
-use measurements::{smooth, thin};
 pub(crate) use picture::{Format, write};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
@@ -56,8 +58,8 @@ pub(crate) struct Figure {
 
 /// One diagram of the picture.
 struct Panel {
-    title: &'static str,
-    key: &'static str,
+    title: String,
+    key: String,
     unit: Unit,
     from_zero: bool,
     /// What is not measured but set has no noise to be averaged away.
@@ -70,38 +72,31 @@ enum Unit {
     Share,
 }
 
-const LOSS: Panel =
-    Panel { title: "Loss", key: "loss", unit: Unit::Number, from_zero: false, smoothed: true };
-const OTHERS: [Panel; 4] = [
-    Panel {
-        title: "Masked words right",
-        key: "mlm_accuracy",
-        unit: Unit::Share,
-        from_zero: true,
-        smoothed: false,
-    },
-    Panel {
-        title: "Sentence orders right",
-        key: "sop_accuracy",
-        unit: Unit::Share,
-        from_zero: false,
-        smoothed: true,
-    },
-    Panel {
-        title: "Learning rate",
-        key: "learning_rate",
-        unit: Unit::Number,
-        from_zero: true,
-        smoothed: false,
-    },
-    Panel {
-        title: "Tokens per second",
-        key: "tokens_per_second",
-        unit: Unit::Number,
-        from_zero: true,
-        smoothed: true,
-    },
-];
+impl Panel {
+    fn new(title: impl Into<String>, key: &str) -> Self {
+        let (title, key) = (title.into(), key.to_owned());
+        Self { title, key, unit: Unit::Number, from_zero: false, smoothed: false }
+    }
+
+    fn loss() -> Self {
+        Self { smoothed: true, ..Self::new("Loss", "loss") }
+    }
+
+    /// What pre-training measures.
+    fn of_pretraining() -> [Self; 2] {
+        let share = |title, key| Self { unit: Unit::Share, ..Self::new(title, key) };
+        let words = share("Masked words right", "mlm_accuracy");
+        let orders = share("Sentence orders right", "sop_accuracy");
+        [Self { from_zero: true, ..words }, Self { smoothed: true, ..orders }]
+    }
+
+    /// What all training measures.
+    fn of_training() -> [Self; 2] {
+        let from_zero = |title, key| Self { from_zero: true, ..Self::new(title, key) };
+        let rate = from_zero("Tokens per second", "tokens_per_second");
+        [from_zero("Learning rate", "learning_rate"), Self { smoothed: true, ..rate }]
+    }
+}
 
 /// A run's curve in a panel.
 struct Curve {
@@ -141,7 +136,32 @@ type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType
 impl Figure {
     /// Width and height in units.
     fn size(&self) -> (u32, u32) {
-        (WIDTH, self.head() + LOSS_HEIGHT + 2 * PANEL_HEIGHT + MARGIN)
+        let rows = self.others().len().div_ceil(2) as u32;
+        (WIDTH, self.head() + LOSS_HEIGHT + rows * PANEL_HEIGHT + MARGIN)
+    }
+
+    /// The panels below that of the loss: those of pre-training, or the scores of fine-tuning, or
+    /// both where there are runs of both; and those of all training.
+    fn others(&self) -> Vec<Panel> {
+        let scores: BTreeSet<&str> =
+            self.runs.iter().flat_map(|run| run.scores.iter().map(String::as_str)).collect();
+        let fine_tuned = |run: &Measurements| !run.scores.is_empty();
+        let mut panels = Vec::new();
+        if !self.runs.iter().all(fine_tuned) {
+            panels.extend(Panel::of_pretraining());
+        }
+        let place = self.scores_are_of();
+        let score = |name| Panel::new(format!("{name}, {place}"), name);
+        panels.extend(scores.into_iter().map(score));
+        panels.extend(Panel::of_training());
+        panels
+    }
+
+    /// The file that the scores of fine-tuning are of.
+    fn scores_are_of(&self) -> &str {
+        let mut files = self.runs.iter().filter_map(|run| run.dev_file.as_deref());
+        let first = files.next().unwrap_or_default();
+        if files.all(|file| file == first) { first } else { "first development file" }
     }
 
     /// The height above the panels.
@@ -155,9 +175,12 @@ impl Figure {
         let (head, body) = root.split_vertically(scale.of(f64::from(self.head())));
         self.draw_head(&head, scale)?;
         let (loss, others) = body.split_vertically(scale.of(f64::from(LOSS_HEIGHT)));
-        self.draw_panel(&loss, &LOSS, scale)?;
-        let (others, _) = others.split_vertically(scale.of(f64::from(2 * PANEL_HEIGHT)));
-        for (area, panel) in others.split_evenly((2, 2)).iter().zip(&OTHERS) {
+        self.draw_panel(&loss, &Panel::loss(), scale)?;
+        let panels = self.others();
+        let rows = panels.len().div_ceil(2);
+        let height = f64::from(rows as u32 * PANEL_HEIGHT);
+        let (others, _) = others.split_vertically(scale.of(height));
+        for (area, panel) in others.split_evenly((rows, 2)).iter().zip(&panels) {
             self.draw_panel(area, panel, scale)?;
         }
         Ok(())
@@ -185,7 +208,9 @@ impl Figure {
         } else {
             String::new()
         };
-        let marks = format!("lines: training{mean}; dots: held-out text");
+        let tuned = self.runs.iter().any(|run| run.dev_file.is_some());
+        let dots = if tuned { "development data" } else { "held-out text" };
+        let marks = format!("lines: training{mean}; dots: {dots}");
         head.draw_text(&marks, &scale.font(13.0, FAINT_TEXT), place(left, top))
     }
 
@@ -202,9 +227,9 @@ impl Figure {
             points
         };
         let curve = |(run, colour): (&Measurements, RGBColor)| {
-            let raw = scaled(run.training(panel.key, self.axis));
+            let raw = scaled(run.training(&panel.key, self.axis));
             let smoothed = smooth(&raw, if panel.smoothed { self.smoothing() } else { 1 });
-            let evaluations = scaled(run.evaluations(panel.key, self.axis));
+            let evaluations = scaled(run.evaluations(&panel.key, self.axis));
             let thin = |points| thin(points, POINTS_MAX / 2);
             Curve { colour, raw: thin(raw), smoothed: thin(smoothed), evaluations }
         };
@@ -219,7 +244,7 @@ impl Figure {
     ) -> Drawn<B> {
         let curves = self.curves(panel);
         let place = (scale.of(f64::from(MARGIN) + 8.0), scale.of(4.0));
-        area.draw_text(panel.title, &scale.font(16.0, TEXT), place)?;
+        area.draw_text(&panel.title, &scale.font(16.0, TEXT), place)?;
         let ranges = ranges(&curves, panel.from_zero);
         let nothing = ranges.is_none();
         let (x, y) = ranges.unwrap_or((0.0..1.0, 0.0..1.0));
@@ -333,7 +358,7 @@ fn shortened(name: &str, limit: usize) -> String {
 }
 
 /// A number as short as an axis needs it: 2.5k, 10M, 4e-4.
-fn compact(value: f64) -> String {
+pub(crate) fn compact(value: f64) -> String {
     let size = value.abs();
     // Ticks are multiples of a step that is no binary fraction: sums of it come near 0.
     if size < 1e-12 {
@@ -380,6 +405,28 @@ mod tests {
         ] {
             assert_eq!(compact(value), text);
         }
+    }
+
+    #[test]
+    fn panels_are_of_what_the_runs_are() {
+        let run = |file: Option<&str>, scores: &[&str]| {
+            let scores = scores.iter().map(|name| (*name).to_owned()).collect();
+            Measurements::none(file.map(str::to_owned), scores)
+        };
+        let titles = |runs: Vec<Measurements>| -> Vec<String> {
+            let figure = Figure { runs, axis: Axis::Steps, title: None, smooth: None };
+            figure.others().into_iter().map(|panel| panel.title).collect()
+        };
+        let training = ["Learning rate", "Tokens per second"];
+        let pretraining = ["Masked words right", "Sentence orders right"];
+        assert_eq!(titles(vec![run(None, &[])]), [pretraining, training].concat());
+        let one = || run(Some("a.csv"), &["accuracy", "f1"]);
+        let scores = ["accuracy, a.csv", "f1, a.csv"];
+        assert_eq!(titles(vec![one(), one()]), [scores, training].concat());
+        let both = titles(vec![one(), run(None, &[])]);
+        assert_eq!(both, [pretraining, scores, training].concat());
+        let other = run(Some("b.csv"), &["accuracy"]);
+        assert_eq!(titles(vec![one(), other])[0], "accuracy, first development file");
     }
 
     #[test]

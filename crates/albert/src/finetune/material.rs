@@ -100,6 +100,19 @@ fn check_labels(labels: &Labels, example: &Example) -> Result<()> {
     }
 }
 
+/// Reads the training data of a run once more, to tell what is in it.
+///
+/// # Errors
+/// Files that cannot be read, or that hold other examples than when the run was started.
+pub fn reading(settings: &Settings, tokenizer: &Tokenizer) -> Result<Reading> {
+    let (head, census) = head(settings)?;
+    let (data, reading) = feed::dataset(settings, &head, &census, tokenizer, &mut |_| ())?;
+    if data.fingerprint() == settings.train_fingerprint {
+        return Ok(reading);
+    }
+    Err(Error::input("the training data holds other examples than when the run was started"))
+}
+
 /// The end of a path, by which people know the file.
 fn name_of(path: &Path) -> String {
     path.file_name()

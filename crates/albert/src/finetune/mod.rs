@@ -14,6 +14,7 @@ mod start;
 mod training;
 
 pub use feed::Reading;
+pub use material::reading;
 pub use metrics::{EvaluationMetrics, FileScores, StepMetrics, evaluations};
 pub use progress::Best;
 pub use settings::{Balanced, ClassWeights, Settings};

@@ -9,17 +9,22 @@ use albert::finetune::{EvaluationMetrics, Outcome, evaluations};
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::report::{FILE, Row, Runs, write_runs};
+
 /// The scores of the best checkpoint of each run, or of its last if none is the best.
 pub(super) struct Summary {
     directory: PathBuf,
     runs: Vec<Value>,
+    /// The seed of each run, the name of its directory, and the step whose scores are told.
+    seeds: Vec<(u64, String, Option<u64>)>,
     /// By file and name: one for each run.
     scores: BTreeMap<(String, String), Vec<Option<f64>>>,
 }
 
 impl Summary {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), runs: Vec::new(), scores: BTreeMap::new() }
+        let directory = directory.to_owned();
+        Self { directory, runs: Vec::new(), seeds: Vec::new(), scores: BTreeMap::new() }
     }
 
     pub(super) fn add(&mut self, seed: u64, directory: &Path, outcome: Outcome) -> Result<()> {
@@ -32,11 +37,13 @@ impl Summary {
                 self.scores.entry(key).or_default().push(*score);
             }
         }
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.seeds.push((seed, name, chosen.map(|evaluation| evaluation.step)));
         self.runs.push(json!({"seed": seed, "directory": directory, "evaluation": chosen}));
         Ok(())
     }
 
-    /// Prints the medians, and keeps everything in `summary.json`.
+    /// Prints the medians, and keeps everything in `summary.json` and `report.html`.
     pub(super) fn finish(self, as_json: bool) -> Result<()> {
         let rows = self.scores.iter().map(|((file, name), scores)| {
             let (median, least, greatest) = spread(scores);
@@ -49,10 +56,16 @@ impl Summary {
         let summary = json!({"runs": self.runs, "scores": rows});
         let path = self.directory.join("summary.json");
         write_atomically(&path, |file| writeln!(file, "{summary:#}"))?;
+        let rows = self.scores.iter().map(|((file, name), scores)| {
+            let (median, least, greatest) = spread(scores);
+            let (file, name, runs) = (file.clone(), name.clone(), scores.clone());
+            Row { file, name, median, least, greatest, runs }
+        });
+        let report = write_runs(&self.directory, &Runs { seeds: self.seeds, rows: rows.collect() });
         let mut out = std::io::stdout().lock();
         if as_json {
             writeln!(out, "{summary}")?;
-            return Ok(());
+            return report;
         }
         for ((file, name), scores) in &self.scores {
             let (median, least, greatest) = spread(scores);
@@ -67,6 +80,8 @@ impl Summary {
             )?;
         }
         writeln!(out, "{}", path.display())?;
+        report?;
+        writeln!(out, "{}", self.directory.join(FILE).display())?;
         Ok(())
     }
 }

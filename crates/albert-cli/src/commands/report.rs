@@ -1,0 +1,49 @@
+//! `albert report`
+
+use std::path::PathBuf;
+
+use albert::finetune::Settings;
+use anyhow::Result;
+
+use crate::engine::Engine;
+use crate::output::note;
+use crate::report;
+
+/// Write the report of a run of fine-tuning: scores, curves, confusion and the worst mistakes
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  albert report run
+  albert report run --data test.csv --output test.html
+
+The model in RUN/best, or in RUN/model if no checkpoint is the best, is scored on the files that the
+run was scored on during training, or on those of --data. The report is one HTML file that needs no
+network; albert finetune writes it at the end of a run.")]
+pub(crate) struct Arguments {
+    /// The directory of the run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// A file to be scored on (RACE: a directory); may be given several times [default: the run's]
+    #[arg(long, value_name = "FILE")]
+    data: Vec<PathBuf>,
+
+    /// Where to write it [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    engine: Engine,
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> Result<()> {
+        let backend = self.engine.backend()?;
+        let settings = Settings::read(&self.run.join("config.toml"))?;
+        let data = if self.data.is_empty() { settings.dev.clone() } else { self.data };
+        let report = report::of_run(&self.run, settings, &data, None, backend)?;
+        let path = self.output.unwrap_or_else(|| self.run.join(report::FILE));
+        report::write(&path, &report)?;
+        note(format_args!("{}", path.display()));
+        Ok(())
+    }
+}
