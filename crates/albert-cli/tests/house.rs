@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
 /// The modules of the library, lowest first: each may use those before it.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "error",
     "files",
     "records",
@@ -29,6 +29,7 @@ const MODULES: [&str; 16] = [
     "train",
     "predict",
     "evaluate",
+    "finetune",
 ];
 
 fn root() -> PathBuf {

@@ -2,8 +2,8 @@
 //! (BERT): vocabulary, data, model, training and use, on the CPU.
 //!
 //! Modules import one way: `config → tokenizer → data → backend → model → checkpoint → train →
-//! predict → evaluate`; `error`, `files`, `records`, `scores` and `random` stand below all of them, `tasks` on
-//! `config`. `hub`, which stands beside `checkpoint` and brings a network stack, is there with the
+//! predict → evaluate → finetune`; `error`, `files`, `records`, `scores` and `random` stand below
+//! all of them, `tasks` on `config`. `hub`, which stands beside `checkpoint` and brings a network stack, is there with the
 //! feature of that name.
 #![forbid(unsafe_code)]
 
