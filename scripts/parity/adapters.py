@@ -10,6 +10,7 @@ merged    the same, written as a model by `albert convert --adapter`, which tran
 losses    ten steps of torch.optim.AdamW on fixed batches, against ours
 trained   the tensors that these ten steps make
 moved     how far they went from their start
+float32   the same of torch's own float32 against its float64, to hold `moved` beside; no limit
 written   our adapter after these steps, loaded by `PeftModel.from_pretrained`: logits
 
 An adapter for each depth of an ALBERT is PEFT's on a model with a group for each layer. Exit code 0:
@@ -37,7 +38,8 @@ from make_fixtures import as_array, draw_weights
 
 LABELS = 3
 STEPS, RATE, EPSILON, DECAY = 10, 1e-2, 1e-6, 0.01
-LIMITS = {"read": 1e-5, "merged": 1e-5, "losses": 1e-5, "trained": 1e-4, "moved": 1e-4, "written": 1e-5}
+LIMITS = {"read": 1e-5, "merged": 1e-5, "losses": 1e-5, "trained": 1e-4, "moved": 5e-4, "written": 1e-5}
+LIMITS["float32"] = np.inf
 
 
 @dataclass
@@ -50,12 +52,16 @@ class Case:
     keys: dict = field(default_factory=dict)
     per_depth: bool = False
 
+    @property
+    def labels(self) -> int:
+        return 2 if "Question" in self.head else LABELS
+
 
 def cases() -> list[Case]:
     sizes = dict(
         vocab_size=61, hidden_size=24, num_attention_heads=3, intermediate_size=40,
         num_hidden_layers=3, max_position_embeddings=19, hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0, num_labels=LABELS,
+        attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     albert = lambda **more: AlbertConfig(
         embedding_size=10, hidden_act="gelu_new", classifier_dropout_prob=0.0, **sizes | more
@@ -108,21 +114,22 @@ def own_depths(model):
 
 def with_head(base: Path, case: Case):
     """The base, whose head, if it has none, is random: an adapter brings its own."""
-    model = kind(case.config, case.head).from_pretrained(base, num_labels=LABELS)
+    model = kind(case.config, case.head).from_pretrained(base, num_labels=case.labels)
     return own_depths(model) if case.per_depth else model
 
 
 @torch.no_grad()
 def logits(model, sequences: list[dict]) -> np.ndarray:
+    # Not through PEFT's own classes: that for questions leaves out the types of the tokens.
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    is_choice = type(plain).__name__.endswith("MultipleChoice")
     rows = []
     for sequence in sequences:
         ids = torch.tensor([sequence["input_ids"]])
         types = torch.tensor([sequence["token_type_ids"]])
-        if "MultipleChoice" in type(getattr(model, "base_model", model)).__name__ or (
-            hasattr(model, "base_model") and "MultipleChoice" in type(model.base_model.model).__name__
-        ):
+        if is_choice:
             ids, types = ids[None], types[None]
-        out = model(input_ids=ids, token_type_ids=types)
+        out = plain(input_ids=ids, token_type_ids=types)
         if "logits" in out:
             rows.append(out.logits.reshape(-1))
         else:
@@ -139,7 +146,7 @@ class Ours:
         printed = subprocess.run(command, check=True, capture_output=True, text=True)
         unexpected = [
             line for line in printed.stderr.splitlines()
-            if "does not say what tensor" not in line and "has no " not in line
+            if not any(part in line for part in ["has no ", "no tokenizer was written"])
         ]  # fmt: skip
         if unexpected:
             print("\n".join(unexpected))
@@ -165,8 +172,8 @@ class Ours:
 
 
 def trained_by_torch(model, batches: list[list[dict]]) -> np.ndarray:
-    """The losses before each step; leaves the trained numbers in `model`, in double precision."""
-    model.double().train()
+    """The losses before each step; leaves the trained numbers in `model`, in its precision."""
+    model.train()
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         [
@@ -204,12 +211,16 @@ def check_training(worst, case: Case, ours: Ours, base: Path, adapter: Path, rng
     before = load_file(adapter / "adapter_model.safetensors")
     # The example trains beside a model with its head.
     headed = ours.directory / "headed"
-    kind(case.config, case.head).from_pretrained(base, num_labels=LABELS).save_pretrained(headed)
+    kind(case.config, case.head).from_pretrained(base, num_labels=case.labels).save_pretrained(headed)
     out = ours.directory / "trained"
     losses = ours.train(headed, adapter, batches, out)
-    model = PeftModel.from_pretrained(with_head(base, case), adapter, is_trainable=True)
+    fresh = lambda: PeftModel.from_pretrained(with_head(base, case), adapter, is_trainable=True)
+    single, model = fresh(), fresh().double()
+    trained_by_torch(single, batches)
     add(worst, case, "losses", losses, trained_by_torch(model, batches))
     theirs = ours.directory / "theirs"
+    single.save_pretrained(theirs)
+    of_single = load_file(theirs / "adapter_model.safetensors")
     model.save_pretrained(theirs)
     want = load_file(theirs / "adapter_model.safetensors")
     got = load_file(out / "adapter_model.safetensors")
@@ -217,7 +228,9 @@ def check_training(worst, case: Case, ours: Ours, base: Path, adapter: Path, rng
         raise SystemExit(f"{case.name}: other tensors: {want.keys() ^ got.keys()}")
     for name in want:
         add(worst, case, "trained", got[name], want[name].astype(np.float64))
-        add(worst, case, "moved", got[name] - before[name], want[name] - before[name])
+        way = want[name] - before[name]
+        add(worst, case, "moved", got[name] - before[name], way)
+        add(worst, case, "float32", of_single[name] - before[name], way)
     written = PeftModel.from_pretrained(with_head(base, case), out).eval().double()
     mine = ours.logits(base, out)
     add(worst, case, "written", mine, logits(written, ours.sequences))
@@ -233,13 +246,14 @@ def add(worst: dict, case: Case, what: str, got: np.ndarray, want: np.ndarray) -
 def check(case: Case, worst: dict, binary: Path, example: Path, rng, directory: Path) -> None:
     base, adapter, merged = (directory / name for name in ("base", "adapter", "merged"))
     bare = kind(case.config, "Model")(case.config)
-    draw_weights(bare, 0.3, rng)
+    draw_weights(bare, 0.2, rng)
     bare.save_pretrained(base)
     keys = dict(r=4, lora_alpha=6, target_modules=case.targets, task_type=case.task) | case.keys
     model = get_peft_model(with_head(base, case), LoraConfig(**keys))
     for _, parameter in sorted(model.named_parameters()):
         if parameter.requires_grad:
-            drawn = 0.3 * rng.standard_normal(tuple(parameter.shape))
+            # Larger ones, and the float32 of torch itself leaves its float64 within ten steps.
+            drawn = 0.1 * rng.standard_normal(tuple(parameter.shape))
             parameter.data.copy_(torch.from_numpy(drawn))
     model.save_pretrained(adapter)
     ours = Ours(binary, example, directory, draw_sequences(case.config, rng, 5))
@@ -247,6 +261,7 @@ def check(case: Case, worst: dict, binary: Path, example: Path, rng, directory: 
     if case.head == "ForMultipleChoice":
         # PEFT has no task of that name, so that the adapter must be told.
         config = case.config.to_dict() | {"architectures": [kind(case.config, case.head).__name__]}
+        config = {key: config[key] for key in config if key not in ("return_dict", "is_encoder_decoder")}
         (adapter / "config.json").write_text(json.dumps(config))
     add(worst, case, "read", ours.logits(base, adapter), want)
     ours.merge(base, adapter, merged)

@@ -126,13 +126,23 @@ impl StoredAdapter {
         })
     }
 
-    /// Whether it has tensors for groups of blocks that the model has not: one for each depth of a
-    /// model that shares them.
-    fn is_per_depth(&self, base: &ModelConfig) -> bool {
+    /// Whether it has other tensors at each depth of a model that shares blocks between them: for
+    /// groups that the model has not, or different ones for a block that goes by several names.
+    fn is_per_depth(&self, base: &ModelConfig, layout: &Layout) -> bool {
         let (attention, feed_forward) = base.distinct_groups();
         let groups = attention.max(feed_forward);
         let mut numbers = self.tensors.named.keys().filter_map(|name| Some(group_of(name)?.0));
-        numbers.any(|group| group >= groups)
+        let differs = |parameter: &Parameter| {
+            MATRICES.iter().any(|matrix| {
+                let name = |name: &String| format!("{}{matrix}", module_of(name));
+                let keys = parameter.names.iter().filter_map(|own| self.key(&name(own)));
+                let mut all = keys.map(|key| self.tensors.bytes(&self.tensors.named[key]));
+                let first = all.next();
+                all.any(|other| Some(other) != first)
+            })
+        };
+        let mut repeated = layout.parameters.iter().filter(|parameter| parameter.names.len() > 1);
+        numbers.any(|group| group >= groups) || repeated.any(differs)
     }
 
     /// The name under which there is a tensor: `name`, or that without the leading `albert.` or
@@ -156,6 +166,19 @@ impl StoredAdapter {
                  model it has {shape:?}"
             ),
         ))
+    }
+
+    /// What all of `values` are, which must be the same.
+    fn same(&self, mut values: impl Iterator<Item = Result<Vec<f32>>>) -> Result<Vec<f32>> {
+        let first = values.next().expect("a parameter has a name")?;
+        for other in values {
+            if other? != first {
+                return Err(self.tensors.error(
+                    "differs from one depth to the next, in a block that the model shares",
+                ));
+            }
+        }
+        Ok(first)
     }
 
     /// The numbers of a tensor that must have `shape`.
@@ -214,7 +237,7 @@ impl Attached {
                 directory.display()
             )));
         }
-        let per_depth = stored.is_per_depth(&base);
+        let per_depth = stored.is_per_depth(&base, &base_layout);
         let mut config = if per_depth { expanded(&base) } else { base.clone() };
         config.head = stored.head(&base);
         let layout = Layout::new(&config);
@@ -287,9 +310,10 @@ impl Attached {
     pub(super) fn read(&self, base: &Tensors, parameter: &Parameter) -> Result<Option<Vec<f32>>> {
         match self.changes.get(&parameter.span.offset) {
             None => self.read_base(base, parameter),
-            Some(Change::Replace(names)) => self
-                .same(names.iter().map(|name| self.stored.values(name, &parameter.shape)))
-                .map(Some),
+            Some(Change::Replace(names)) => {
+                let values = names.iter().map(|name| self.stored.values(name, &parameter.shape));
+                self.stored.same(values).map(Some)
+            }
             Some(Change::Sum(names)) => {
                 let missing = || base.missing(parameter.name());
                 let mut sum = self.read_base(base, parameter)?.ok_or_else(missing)?;
@@ -297,7 +321,7 @@ impl Attached {
                 let (output, input) = (parameter.shape[0], parameter.shape[1]);
                 let a = names.iter().map(|[a, _]| self.stored.values(a, &[rank, input]));
                 let b = names.iter().map(|[_, b]| self.stored.values(b, &[output, rank]));
-                let (a, b) = (self.same(a)?, self.same(b)?);
+                let (a, b) = (self.stored.same(a)?, self.stored.same(b)?);
                 merge(&mut sum, &a, &b, rank, self.stored.config.scale);
                 if sum.iter().all(|value| value.is_finite()) {
                     return Ok(Some(sum));
@@ -308,19 +332,6 @@ impl Attached {
                 )))
             }
         }
-    }
-
-    /// What all of `values` are, which must be the same.
-    fn same(&self, mut values: impl Iterator<Item = Result<Vec<f32>>>) -> Result<Vec<f32>> {
-        let first = values.next().expect("a parameter has a name")?;
-        for other in values {
-            if other? != first {
-                return Err(self.stored.tensors.error(
-                    "differs from one depth to the next, in a block that the model shares",
-                ));
-            }
-        }
-        Ok(first)
     }
 
     fn read_base(&self, base: &Tensors, parameter: &Parameter) -> Result<Option<Vec<f32>>> {

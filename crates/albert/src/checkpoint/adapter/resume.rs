@@ -43,13 +43,13 @@ pub fn load_adapter(directory: &Path, network: &TrainingModel) -> Result<Adapter
     let (mut values, mut read) = (Vec::with_capacity(adapter.parameter_count()), 0);
     for tensor in adapter.tensors() {
         let (parameter, shape) = (tensor.parameter, &tensor.shape);
-        let name = match (tensor.role, changes.get(&parameter.span.offset)) {
-            (Role::A, Some(Change::Sum(names))) => &names[0][0],
-            (Role::B, Some(Change::Sum(names))) => &names[0][1],
-            (Role::Whole, Some(Change::Replace(names))) => &names[0],
+        let names: Vec<&String> = match (tensor.role, changes.get(&parameter.span.offset)) {
+            (Role::A, Some(Change::Sum(names))) => names.iter().map(|[a, _]| a).collect(),
+            (Role::B, Some(Change::Sum(names))) => names.iter().map(|[_, b]| b).collect(),
+            (Role::Whole, Some(Change::Replace(names))) => names.iter().collect(),
             _ => return Err(tensors.missing(parameter.name())),
         };
-        values.extend(stored.values(name, shape)?);
+        values.extend(stored.same(names.iter().map(|name| stored.values(name, shape)))?);
         read += parameter.names.len();
     }
     if read != tensors.named.len() {
