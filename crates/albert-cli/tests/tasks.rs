@@ -101,6 +101,53 @@ fn several_labels_and_numbers() {
 }
 
 #[test]
+fn texts_that_leave_early_and_models_less_deep() {
+    let work = work(&[("plain", labelled(&["bad", "fair", "good"], Problem::SingleLabel))]);
+    let cpu = Cpu::detect().unwrap();
+    let base = checkpoint::load(&work.path("plain"), cpu.clone()).unwrap().model;
+    let config =
+        ModelConfig { internal_classifiers: true, initializer_range: 1.0, ..base.config().clone() };
+    let layers = config.applications();
+    let mut model = TrainingModel::initialised(cpu, config, Start::new(Seed::new(3)));
+    model.set_parameters(0, &base.all_parameters());
+    work.copy("plain", "exits");
+    checkpoint::save(&model, &work.path("exits")).unwrap();
+
+    let command = "classify --precision f32 --json bota lepu --model";
+    let plain = json_lines(&work.succeed(&format!("{command} plain")));
+    // Without asking, nothing leaves early: the same answers in the same shape.
+    assert_eq!(json_lines(&work.succeed(&format!("{command} exits"))), plain);
+    for (policy, least) in [("--exit-patience 1", 2), ("--exit-confidence 0.01", 1)] {
+        let early = json_lines(&work.succeed(&format!("{command} exits {policy}")));
+        for (number, answer) in early.iter().enumerate() {
+            assert_eq!(keys(answer), ["text", "label", "score", "scores", "depth"]);
+            let depth = answer["depth"].as_u64().unwrap() as usize;
+            assert!((least..=layers).contains(&depth), "{answer}");
+            let shallow = work.succeed(&format!("{command} exits --depth {depth}"));
+            let shallow = &json_lines(&shallow)[number];
+            assert_eq!(shallow["scores"], answer["scores"]);
+            assert_eq!(keys(shallow), ["text", "label", "score", "scores"]);
+        }
+        assert!(policy != "--exit-confidence 0.01" || early.iter().all(|a| a["depth"] == 1));
+    }
+    let csv = work.succeed("classify --model exits --exit-patience 1 --format csv bota");
+    assert!(csv.starts_with("text,pair,label,score,scores,labels,depth\nbota,,"), "{csv}");
+    // One that shares its layer goes deeper than it was trained, too.
+    let deeper = json_lines(&work.succeed(&format!("{command} plain --depth {}", layers + 7)));
+    assert_ne!(deeper[0]["scores"], plain[0]["scores"]);
+
+    for (arguments, names) in [
+        ("plain --exit-patience 2", &["no internal classifiers", "fine-tune"][..]),
+        ("exits --exit-patience 0", &["patience of 0"]),
+        ("exits --exit-confidence 0", &["confidence of 0"]),
+        ("exits --exit-patience 1 --exit-within 0.1", &["for regressions only"]),
+        ("exits --depth 0", &["depth of 0", "from 1 to 4096"]),
+    ] {
+        assert_names(&work.fail(&format!("{command} {arguments}")), names);
+    }
+}
+
+#[test]
 fn labels_of_ones_own() {
     let entailment = labelled(&["contradiction", "neutral", "entailment"], Problem::SingleLabel);
     let other = labelled(&["no", "yes"], Problem::SingleLabel);

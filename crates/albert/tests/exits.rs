@@ -115,7 +115,7 @@ fn check(
             assert_eq!(*exited, expected(&depths, sequence), "{name} {policy:?} {sequence}");
             let one = batch(config, &all[sequence..=sequence]);
             let alone = model.sequence_logits_early(&one, policy, &mut space);
-            assert_eq!(alone, [exited.clone()], "{name} {policy:?} {sequence} alone");
+            assert_eq!(alone, std::slice::from_ref(exited), "{name} {policy:?} {sequence} alone");
         }
         let mut seen: Vec<usize> = together.iter().map(|exited| exited.depth).collect();
         seen.sort_unstable();
@@ -256,7 +256,7 @@ fn a_model_with_internal_classifiers_is_kept_and_used() {
         let options = LoadOptions { depth: Some(scored.depth), ..LoadOptions::default() };
         let shallow = Model::load_with(directory.path(), &options).unwrap();
         let alone = Classifier::new(&shallow).unwrap().classify_at(&[*text]).unwrap();
-        assert_eq!(alone, [scored.clone()]);
+        assert_eq!(alone, std::slice::from_ref(scored));
     }
 }
 

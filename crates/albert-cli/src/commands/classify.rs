@@ -29,9 +29,9 @@ them whether the text says it: labels that it was never trained on.
 
 With --json, one object per text, whose keys are the columns of CSV:
   {\"text\", \"label\", \"score\", \"scores\": {label: p}}
-and \"pair\", if there is a second text, and \"depth\", the layers it went through, if texts exit early.
-Where several labels may hold, \"labels\" are those of at least
---threshold. The scores of a regression are plain numbers, else probabilities.")]
+and \"pair\", if there is a second text. Where several labels may hold, \"labels\" are those of at least
+--threshold. The scores of a regression are plain numbers, else probabilities. With --exit-patience
+or --exit-confidence, \"depth\" is the number of layers that the text went through.")]
 pub(crate) struct Arguments {
     /// The texts
     #[arg(value_name = "TEXT")]

@@ -46,7 +46,7 @@ impl ExitPolicy {
             Self::Within { .. } if !is_regression => {
                 wrong("labels are the same or not: a difference is for regressions only".to_owned())
             }
-            Self::Within { difference, .. } if !(difference > 0.0) => {
+            Self::Within { difference, .. } if difference.is_nan() || difference <= 0.0 => {
                 wrong(format!("a difference of {difference} is never reached: it is above 0"))
             }
             Self::Confidence(_) if is_regression => {
