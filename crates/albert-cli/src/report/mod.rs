@@ -76,7 +76,7 @@ impl Report {
         html.within("p", "faint", |html| {
             html.text(format_args!(
                 "{} fine-tuned for {}; {}",
-                name_of(&self.settings.model),
+                self.settings.model.display(),
                 self.settings.task,
                 self.made
             ));
