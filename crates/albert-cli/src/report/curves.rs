@@ -62,7 +62,8 @@ impl Frame {
         }
         // A single value still needs an axis.
         let room = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(0.1) };
-        let low = if chart.from_zero && low == 0.0 { 0.0 } else { low - room };
+        // What is never negative has no room below 0.
+        let low = if low < 0.0 { low - room } else { (low - room).max(0.0) };
         Some(Self { right: if right > 0.0 { right } else { 1.0 }, low, high: high + room })
     }
 
