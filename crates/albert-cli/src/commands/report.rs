@@ -1,9 +1,10 @@
 //! `albert report`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use albert::files::read_text;
 use albert::finetune::Settings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::engine::Engine;
 use crate::output::note;
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let backend = self.engine.backend()?;
-        let settings = Settings::read(&self.run.join("config.toml"))?;
+        let settings = settings(&self.run)?;
         let data = if self.data.is_empty() { settings.dev.clone() } else { self.data };
         let report = report::of_run(&self.run, settings, &data, None, backend)?;
         let path = self.output.unwrap_or_else(|| self.run.join(report::FILE));
@@ -46,4 +47,18 @@ impl Arguments {
         note(format_args!("{}", path.display()));
         Ok(())
     }
+}
+
+/// The settings of a run of fine-tuning; one of pre-training has a file of the same name.
+fn settings(run: &Path) -> Result<Settings> {
+    let path = run.join("config.toml");
+    let table: Option<toml::Table> = read_text(&path)?.parse().ok();
+    if table.is_some_and(|table| !table.contains_key("task")) {
+        bail!(
+            "{} names no task, so {} is no run of fine-tuning; albert plot draws any run",
+            path.display(),
+            run.display()
+        );
+    }
+    Ok(Settings::read(&path)?)
 }

@@ -62,7 +62,8 @@ impl Frame {
         }
         // A single value still needs an axis.
         let room = if high > low { 0.06 * (high - low) } else { 0.5 * high.abs().max(0.1) };
-        let low = if chart.from_zero && low == 0.0 { 0.0 } else { low - room };
+        // What is never negative has no room below 0.
+        let low = if low < 0.0 { low - room } else { (low - room).max(0.0) };
         Some(Self { right: if right > 0.0 { right } else { 1.0 }, low, high: high + room })
     }
 
@@ -75,9 +76,9 @@ impl Frame {
     }
 }
 
-/// Where an axis is marked: multiples of 1, 2 or 5 times a power of ten, about five of them.
+/// Where an axis is marked: multiples of 1, 2 or 5 times a power of ten, about six of them.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+    let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
     let step = step.into_iter().find(|step| *step >= rough).unwrap_or(10.0 * power);
@@ -173,7 +174,7 @@ mod tests {
         let short =
             |low, high| -> Vec<String> { ticks(low, high).into_iter().map(compact).collect() };
         assert_eq!(short(0.61, 0.72), ["0.62", "0.64", "0.66", "0.68", "0.7", "0.72"]);
-        assert_eq!(short(0.0, 3e-4), ["0", "1e-4", "2e-4", "3e-4"]);
+        assert_eq!(short(0.0, 4e-4), ["0", "1e-4", "2e-4", "3e-4", "4e-4"]);
         assert_eq!(short(-1.0, 1.0), ["-1", "-0.5", "0", "0.5", "1"]);
     }
 

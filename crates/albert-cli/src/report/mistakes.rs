@@ -22,17 +22,30 @@ pub(super) fn write(html: &mut Html, evaluation: &Evaluation, examples: &[Exampl
     html.element("h3", "", "Worst mistakes");
     let (all, wrong) = (examples.len(), worst.len());
     let (what, measure) = match evaluation.task.kind() {
-        Kind::Number => ("differ from the right number", "by their difference"),
-        Kind::Answer { .. } => ("lack something", "by what they lack of F1, times the certainty"),
-        Kind::Tags => ("have a wrong tag", "by the greatest loss of their words"),
-        Kind::Labels => ("have a label too many or too few", "by their mean loss"),
-        Kind::Label | Kind::Choice => ("are wrong", "by their loss"),
+        Kind::Number => ("differ from the right number", "difference"),
+        Kind::Answer { .. } => ("are not quite right", "missing F1 times certainty"),
+        Kind::Tags => ("have a wrong tag", "greatest loss of a word"),
+        Kind::Labels => ("have a label too many or too few", "mean loss"),
+        Kind::Label | Kind::Choice => ("are wrong", "loss"),
     };
     let shown = wrong.min(SHOWN);
-    let order = if shown == 0 { String::new() } else { format!("; the {shown} worst, {measure}") };
+    let order = match shown {
+        0 => String::new(),
+        _ => format!("; the {shown} worst, by the {measure}"),
+    };
     html.element("p", "faint", format!("{wrong} of {all} {what}{order}"));
+    let legend = match evaluation.task.kind() {
+        Kind::Tags => "marked words are in entities; of wrong ones: right tag → predicted tag",
+        Kind::Answer { .. } => {
+            "underlined: the right answer; dotted: the predicted one; dashed: both"
+        }
+        _ => "",
+    };
+    if shown > 0 && !legend.is_empty() {
+        html.element("p", "faint", legend);
+    }
     for &at in &worst[..shown] {
-        write_mistake(html, evaluation, &examples[at], at);
+        write_mistake(html, evaluation, &examples[at], at, measure);
     }
 }
 
@@ -52,10 +65,17 @@ fn is_wrong(evaluation: &Evaluation, example: &Example, at: usize) -> bool {
     }
 }
 
-fn write_mistake(html: &mut Html, evaluation: &Evaluation, example: &Example, at: usize) {
+fn write_mistake(
+    html: &mut Html,
+    evaluation: &Evaluation,
+    example: &Example,
+    at: usize,
+    measure: &str,
+) {
     html.within("article", "", |html| {
         html.within("div", "place", |html| {
-            html.text(format_args!("{}: {:.3}", example.place, evaluation.mistakes[at]));
+            let wrong = evaluation.mistakes[at];
+            html.text(format_args!("{}; {measure} {wrong:.3}", example.place));
         });
         let predictions = &evaluation.predictions;
         match (&example.input, predictions) {

@@ -76,7 +76,7 @@ impl Report {
         html.within("p", "faint", |html| {
             html.text(format_args!(
                 "{} fine-tuned for {}; {}",
-                name_of(&self.settings.model),
+                self.settings.model.display(),
                 self.settings.task,
                 self.made
             ));
@@ -97,7 +97,7 @@ impl Report {
 
     fn write_curves(&self, html: &mut Html) {
         let charts = self.charts();
-        if charts.iter().all(|chart| chart.series.iter().all(|series| series.points.is_empty())) {
+        if charts.is_empty() {
             return;
         }
         html.element("h2", "", "Curves");
@@ -141,6 +141,8 @@ impl Report {
         }
         let rates = steps(|line| line.learning_rate);
         charts.push(chart("learning rate", vec![series("", rates, false)], true));
+        // One point is no curve; it is in the table of the scores.
+        charts.retain(|chart| chart.series.iter().any(|series| series.points.len() > 1));
         charts
     }
 
