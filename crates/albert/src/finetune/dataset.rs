@@ -40,7 +40,7 @@ impl Answers {
             | (Self::Tokens(all), Self::Tokens(more))
             | (Self::Options(all), Self::Options(more)) => all.extend(more),
             (Self::Several(width, all), Self::Several(of_more, more)) if *width == of_more => {
-                all.extend(more)
+                all.extend(more);
             }
             (Self::Numbers(all), Self::Numbers(more)) => all.extend(more),
             (Self::Spans(all), Self::Spans(more)) => all.extend(more),
