@@ -192,7 +192,7 @@ fn table(rows: &[Vec<String>]) -> String {
     // The first row may be a header, and the first column are names.
     let is_number = |cell: &String| cell.parse::<f64>().is_ok();
     let numbers: Vec<bool> =
-        (0..columns).map(|at| at > 0 && cells(at).last().is_some_and(is_number)).collect();
+        (0..columns).map(|at| at > 0 && cells(at).next_back().is_some_and(is_number)).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
