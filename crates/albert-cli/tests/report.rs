@@ -235,6 +235,17 @@ fn several_runs_have_a_page_that_leads_to_theirs() {
         assert_names(&page, &[&format!("<a href=\"{seed}/report.html\">")]);
         check_page(&work.read_text(&format!("both/{seed}/report.html")));
     }
+    // Without it the runs are still summed up.
+    fs::remove_file(work.path("both/report.html")).unwrap();
+    work.write("both/report.html/in the way", "");
+    let again = format!(
+        "finetune {SHORT} --task classify --train train.csv --dev train.csv --steps 2 --runs 2 \
+         --output both --resume"
+    );
+    let output = work.albert(&again).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert_names(&told, &["the runs are whole", "both/report.html"]);
 }
 
 #[test]

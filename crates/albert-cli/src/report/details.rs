@@ -241,4 +241,36 @@ mod tests {
         }
         assert!(!html.as_str().contains("that have none"));
     }
+
+    #[test]
+    fn schools_and_entities_have_their_rows() {
+        let mut html = Html::default();
+        let scores = RaceScores { accuracy: 0.5, middle: None, high: Some(0.25) };
+        write_schools(&mut html, &scores);
+        let of = |support| EntityScores { precision: 0.5, recall: 0.25, f1: 1.0 / 3.0, support };
+        write_entities(&mut html, &of(9), &[("<PER>".to_owned(), of(4))]);
+        for row in [
+            "<td>middle</td><td>–</td>",
+            "<td>high</td><td>0.2500</td>",
+            "<td>all</td><td>0.5000</td></tr>",
+            "<td>&lt;PER&gt;</td><td>0.5000</td><td>0.2500</td><td>0.3333</td><td>4</td>",
+            "<td>all</td><td>0.5000</td><td>0.2500</td><td>0.3333</td><td>9</td>",
+        ] {
+            assert!(html.as_str().contains(row), "{row} in {}", html.as_str());
+        }
+    }
+
+    #[test]
+    fn many_classes_are_folded() {
+        let class = |at: usize| {
+            let scores = ClassScores { precision: 1.0, recall: 1.0, f1: 1.0, support: 2 };
+            (format!("class {at}"), scores)
+        };
+        for (count, folded) in [(MATRIX_MAX, false), (MATRIX_MAX + 1, true)] {
+            let mut html = Html::default();
+            write_classes(&mut html, "Classes", &(0..count).map(class).collect::<Vec<_>>());
+            assert_eq!(html.as_str().contains("<details>"), folded, "{count}");
+            assert_eq!(html.as_str().matches("<td>class ").count(), count);
+        }
+    }
 }

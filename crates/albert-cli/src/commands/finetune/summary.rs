@@ -9,6 +9,7 @@ use albert::finetune::{EvaluationMetrics, Outcome, evaluations};
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::output::{message, note};
 use crate::report::{FILE, Row, Runs, write_runs};
 
 /// The scores of the best checkpoint of each run, or of its last if none is the best.
@@ -65,7 +66,8 @@ impl Summary {
         let mut out = std::io::stdout().lock();
         if as_json {
             writeln!(out, "{summary}")?;
-            return report;
+            tell_failure(&report);
+            return Ok(());
         }
         for ((file, name), scores) in &self.scores {
             let (median, least, greatest) = spread(scores);
@@ -80,9 +82,19 @@ impl Summary {
             )?;
         }
         writeln!(out, "{}", path.display())?;
-        report?;
-        writeln!(out, "{}", self.directory.join(FILE).display())?;
+        if report.is_ok() {
+            writeln!(out, "{}", self.directory.join(FILE).display())?;
+        }
+        tell_failure(&report);
         Ok(())
+    }
+}
+
+/// Says why there is no page of the runs, which are whole without.
+fn tell_failure(report: &Result<()>) {
+    if let Err(error) = report {
+        let why = message(error);
+        note(format_args!("warning: the runs are whole, but not the report of all: {why}"));
     }
 }
 
