@@ -49,9 +49,8 @@ fn flags(work: &Work, task: &str) -> String {
 fn flags_of(work: &Work, task: &str, train: usize, dev: usize) -> String {
     let train = write(work, task, &format!("{task}-train"), 5, train);
     let dev = write(work, task, &format!("{task}-dev"), 6, dev);
-    let pair = if task == "pair-classify" { "--pair-column pair" } else { "" };
     format!(
-        "finetune --model model --task {task} --train {train} --dev {dev} {pair} --batch-size 8 \
+        "finetune --model model --task {task} --train {train} --dev {dev} --batch-size 8 \
          --learning-rate 3e-3 --max-length 64 --log-steps 1"
     )
 }
@@ -92,9 +91,8 @@ fn every_task_is_trained_from_its_own_files() {
         assert_eq!(told["evaluation"]["files"][0]["examples"], 12, "{task}");
         // What was trained is a model with a head, and `evaluate` says of it what the run said.
         let dev = write(&work, task, &format!("{task}-dev"), 6, 12);
-        let pair = if task == "pair-classify" { "--pair-column pair" } else { "" };
         let scored = one(&work.succeed(&format!(
-            "evaluate --model {task}/model --task {task} --data {dev} {pair} --max-length 64 --json"
+            "evaluate --model {task}/model --task {task} --data {dev} --max-length 64 --json"
         )));
         for (name, value) in told["evaluation"]["files"][0]["metrics"].as_object().unwrap() {
             let scored = &scored["metrics"][name];
@@ -276,6 +274,8 @@ fn bad_data_is_named_with_its_row() {
     assert_names(&work.fail(&begin("squad1", "off.json")), &["off.json", "q1", "bo"]);
     assert_names(&work.fail(&begin("classify", "missing.csv")), &["missing.csv"]);
     assert_names(&work.fail(&begin("ax", "good.csv")), &["ax", "mnli"]);
+    let flags = format!("{} --text-column a", begin("mrpc", "good.csv"));
+    assert_names(&work.fail(&flags), &["text-column", "mrpc"]);
     assert_names(&work.fail(&begin("sentiment", "good.csv")), &["sentiment", "classify"]);
 }
 
@@ -292,6 +292,8 @@ fn settings_that_cannot_be_are_refused() {
         ("--class-weights good=2,goood=1", &["goood", "good"]),
         ("--class-weights good=-2", &["good", "-2"]),
         ("--rank 4", &["rank", "adapter"]),
+        ("--pair-column b", &["pair-column", "pair-classify"]),
+        ("--label-separator ;", &["label-separator", "multi-label"]),
         ("--adapter lora --adapter-targets attention.quary", &["attention.quary", "query"]),
         ("--adapter lora --freeze embeddings", &["freeze", "adapter"]),
         ("--adapter lora --optimizer lamb", &["LAMB"]),

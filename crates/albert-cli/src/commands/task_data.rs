@@ -35,7 +35,7 @@ pub(crate) struct Table {
 
     /// What the files hold [default: what their extensions say]
     #[arg(long, value_name = "FORMAT", value_enum)]
-    format: Option<TableFormat>,
+    input_format: Option<TableFormat>,
 
     /// The first row of the files (CSV or TSV) is no header; its columns are called 1, 2, ...
     #[arg(long)]
@@ -92,7 +92,7 @@ impl Table {
             label: names.next().transpose()?,
             id: self.id_column.clone(),
             separator: self.label_separator,
-            format: self.format.map(Format::from),
+            format: self.input_format.map(Format::from),
             header: !self.no_header,
         })
     }
@@ -118,7 +118,7 @@ impl Table {
             ("--label-column", self.label_column.is_some()),
             ("--id-column", self.id_column.is_some()),
             ("--label-separator", self.label_separator.is_some()),
-            ("--format", self.format.is_some()),
+            ("--input-format", self.input_format.is_some()),
             ("--no-header", self.no_header),
         ];
         flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()

@@ -205,7 +205,7 @@ impl Settings {
             train: Vec::new(),
             dev: Vec::new(),
             text_column: columns.text,
-            pair_column: columns.pair,
+            pair_column: (task == Task::PairClassify).then(|| "pair".to_owned()),
             label_column: columns.label.unwrap_or_default(),
             label_separator: columns.separator,
             input_format: None,

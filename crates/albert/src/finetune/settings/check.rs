@@ -2,7 +2,7 @@
 
 use super::{ClassWeights, Settings};
 use crate::error::{Error, Result};
-use crate::tasks::Kind;
+use crate::tasks::{Columns, Kind, Task};
 use crate::train::ScheduleName;
 
 /// More than any run has.
@@ -22,6 +22,7 @@ impl Settings {
         self.check_numbers()?;
         self.check_choices()?;
         self.check_adapter()?;
+        self.check_table()?;
         let classes = matches!(kind, Kind::Label | Kind::Tags);
         if self.class_weights.is_some() && !classes {
             let task = &self.task;
@@ -36,6 +37,43 @@ impl Settings {
         {
             return Err(Error::config(format!(
                 "the class weight of {label:?} is {weight}: must be a number from 0 up"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What is said of tables where there is none, and pairs where there are single texts.
+    fn check_table(&self) -> Result<()> {
+        let task = self.task()?;
+        let usual = Columns::text_and_label();
+        let of_table = [
+            ("text-column", self.text_column != usual.text),
+            ("pair-column", self.pair_column.is_some()),
+            ("label-column", Some(&self.label_column) != usual.label.as_ref()),
+            ("label-separator", self.label_separator.is_some()),
+            ("input-format", self.input_format.is_some()),
+            ("no-header", !self.header),
+        ];
+        let given = of_table.iter().find(|(_, given)| *given);
+        if let Some((name, _)) = given.filter(|_| !task.is_users()) {
+            return Err(Error::config(format!(
+                "{name} is about the tables of users, and the files of the task {} have columns of \
+                 their own: leave it out",
+                task.name()
+            )));
+        }
+        if self.pair_column.is_some() && matches!(task, Task::Classify | Task::MultiLabel) {
+            return Err(Error::config(format!(
+                "pair-column: the task {} is of single texts; of pairs are pair-classify and \
+                 regress",
+                task.name()
+            )));
+        }
+        if self.label_separator.is_some() && task.kind() != Kind::Labels {
+            return Err(Error::config(format!(
+                "label-separator: a text of the task {} has one label; several have those of \
+                 multi-label",
+                task.name()
             )));
         }
         Ok(())
