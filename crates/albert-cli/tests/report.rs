@@ -151,7 +151,12 @@ fn other_data_can_be_scored_and_what_is_gone_is_told() {
     let page = work.read_text("tuned/report.html");
     check_page(&page);
     assert_names(&page, &["<h2>more.csv</h2>", "<h2>dev&lt;i&gt;&quot;.csv</h2>"]);
-    // Without the training data there is still a report.
+    // Without the training data, or with other, there is still a report.
+    let rows = work.read_text("train.csv");
+    work.write("train.csv", format!("{rows}gifa,<b>no</b>\n"));
+    work.succeed("report tuned --data more.csv");
+    let page = work.read_text("tuned/report.html");
+    assert_names(&page, &["cannot be counted any more", "holds other examples"]);
     fs::remove_file(work.path("train.csv")).unwrap();
     work.succeed("report tuned --data more.csv");
     let page = work.read_text("tuned/report.html");

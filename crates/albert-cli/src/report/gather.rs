@@ -33,8 +33,8 @@ pub(crate) fn of_run(
         TrainingPrecision::F32 => Some(Precision::F32),
         TrainingPrecision::Auto => None,
     };
-    let options =
-        LoadOptions { precision, backend: Some(backend.clone()), ..LoadOptions::default() };
+    let with = Some(backend.clone());
+    let options = LoadOptions { precision, backend: with, ..LoadOptions::default() };
     let model = Model::load_with(&path, &options)?;
     let evaluations = evaluations(directory)?;
     let best = if is_best { best_of(&evaluations) } else { None };

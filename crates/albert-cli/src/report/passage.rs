@@ -22,7 +22,7 @@ pub(super) fn write_long(html: &mut Html, text: &str) {
     }
     html.within("details", "", |html| {
         html.within("summary", "", |html| {
-            let beginning = &text[..floor(text, BEGINNING)];
+            let beginning = &text[..word_before(text, 0, BEGINNING)];
             html.element("span", "words", format!("{beginning}…"));
             html.text(format_args!(" (whole text, {} characters)", text.chars().count()));
         });
@@ -34,6 +34,14 @@ pub(super) fn write_long(html: &mut Html, text: &str) {
 fn floor(text: &str, at: usize) -> usize {
     let at = at.min(text.len());
     (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// Where the last word before `at` ends that is not before `limit`, else `at`.
+fn word_before(text: &str, limit: usize, at: usize) -> usize {
+    let at = floor(text, at);
+    let is_within = at < text.len() && !text[at..].starts_with(' ');
+    let space = text[limit..at].rfind(' ').filter(|_| is_within);
+    space.map_or(at, |space| limit + space)
 }
 
 /// A context in pieces: each is part of a right answer, of the predicted one, of both or of none.
@@ -60,16 +68,20 @@ impl<'a> Passage<'a> {
         bounds.dedup();
         let inside =
             |ranges: &[Range<usize>], at: usize| ranges.iter().any(|range| range.contains(&at));
-        let piece = |bounds: &[usize]| {
-            let class = match (inside(&right, bounds[0]), inside(&said, bounds[0])) {
-                (true, true) => "both",
-                (true, false) => "right",
-                (false, true) => "wrong",
-                (false, false) => "",
-            };
-            (bounds[0]..bounds[1], class)
+        let class = |at: usize| match (inside(&right, at), inside(&said, at)) {
+            (true, true) => "both",
+            (true, false) => "right",
+            (false, true) => "wrong",
+            (false, false) => "",
         };
-        let pieces = bounds.windows(2).map(piece).collect();
+        let mut pieces: Vec<(Range<usize>, &'static str)> = Vec::new();
+        for bounds in bounds.windows(2) {
+            let class = class(bounds[0]);
+            match pieces.last_mut() {
+                Some((piece, same)) if *same == class => piece.end = bounds[1],
+                _ => pieces.push((bounds[0]..bounds[1], class)),
+            }
+        }
         Self { context, pieces, occurrences: said.len() }
     }
 
@@ -102,8 +114,8 @@ impl<'a> Passage<'a> {
     fn kept(&self) -> Vec<Range<usize>> {
         let mut kept: Vec<Range<usize>> = Vec::new();
         for (piece, _) in self.pieces.iter().filter(|(_, class)| !class.is_empty()) {
-            let start = floor(self.context, piece.start.saturating_sub(AROUND));
-            let end = floor(self.context, piece.end + AROUND);
+            let start = self.word_after(piece.start.saturating_sub(AROUND), piece.start);
+            let end = word_before(self.context, piece.end, piece.end + AROUND);
             match kept.last_mut() {
                 Some(last) if last.end >= start => last.end = end.max(last.end),
                 _ => kept.push(start..end),
@@ -113,6 +125,14 @@ impl<'a> Passage<'a> {
             kept.push(0..floor(self.context, BEGINNING));
         }
         kept
+    }
+
+    /// Where the first word after `at` begins that is not after `limit`, else `at`.
+    fn word_after(&self, at: usize, limit: usize) -> usize {
+        let at = floor(self.context, at);
+        let (before, after) = self.context[..limit].split_at(at);
+        let space = after.find(' ').filter(|_| at > 0 && !before.ends_with(' '));
+        space.map_or(at, |space| at + space + 1)
     }
 
     fn write_part(&self, html: &mut Html, part: &Range<usize>) {
@@ -155,6 +175,9 @@ mod tests {
             "<div class=\"words\">the &lt;old&gt; <mark class=\"right\">red </mark>\
              <mark class=\"both\">house</mark><mark class=\"wrong\"> of Ann</mark></div>"
         );
+        // Of answers that overlap there is one mark.
+        let gold = [answer(context, "red"), answer(context, "red house")];
+        assert!(written(context, &gold, "").contains("<mark class=\"right\">red house</mark> of"));
         assert_eq!(written("a < b", &[], ""), "<div class=\"words\">a &lt; b</div>");
         assert_eq!(Passage::new("a b a", &[], "a").occurrences, 2);
     }
@@ -170,6 +193,20 @@ mod tests {
         assert_eq!(summary.matches('é').count(), AROUND / 2);
         assert_eq!(summary.matches('ü').count(), AROUND);
         assert_eq!(rest.matches(['é', 'ü', 'ö']).count(), 1800);
+    }
+
+    #[test]
+    fn words_are_not_cut() {
+        let context = format!("{}RIGHT {}", "eleven ".repeat(100), "twelve ".repeat(100));
+        let html = written(&context, &[answer(&context, "RIGHT")], "");
+        let (summary, _) = html.split_once("</summary>").unwrap();
+        let (before, after) = summary.split_once("<mark class=\"right\">RIGHT</mark>").unwrap();
+        assert!(before.ends_with(&format!("… {}", "eleven ".repeat(20))), "{before}");
+        // 140 bytes are so many words with their spaces.
+        assert!(after.starts_with(&format!("{} …", " twelve".repeat(20))), "{after}");
+        assert_eq!(word_before("one two", 0, 99), 7);
+        assert_eq!(word_before("one two", 0, 6), 3);
+        assert_eq!(word_before("one two", 0, 3), 3);
     }
 
     #[test]
