@@ -75,7 +75,7 @@ fn every_task_is_trained_from_its_own_files() {
             one(&work.succeed(&format!("{flags} --steps 8 --eval-steps 4 --output {task} --json")));
         assert_eq!(
             keys(&told),
-            ["step", "tokens", "stopped", "early", "model", "evaluation", "best"],
+            ["step", "tokens", "stopped", "early", "model", "report", "evaluation", "best"],
             "{task}"
         );
         assert_eq!((&told["step"], &told["stopped"]), (&json!(8), &json!(false)), "{task}");
