@@ -46,6 +46,8 @@ STEPS = 10
 BATCH = 8
 # More than five batches, so that the sixth is smaller and the last four are a second epoch's.
 ROWS = 44
+# Of each of two texts; each gives several windows.
+QUESTIONS = 4
 MAX_LENGTH = 64
 DOC_STRIDE = 24
 LAYERS = 3
@@ -147,10 +149,10 @@ def head_of_table(source: Path, target: Path, count: int) -> Path:
 
 def make_tags(source: Path, out: Path) -> Material:
     """Sentences with entities, that there be something to learn."""
-    blocks = [block for block in source.read_text().split("\n\n") if "\tB-" in block]
+    rows = [row for row in data.read_conll(source) if set(row["tags"]) != {"O"}][:ROWS]
+    lines = ["".join(f"{word}\t{tag}\n" for word, tag in zip(row["words"], row["tags"])) for row in rows]
     file = out / "tags.conll"
-    file.write_text("\n\n".join(block.strip("\n") for block in blocks[:ROWS]) + "\n")
-    rows = data.read_conll(file)
+    file.write_text("\n".join(lines))
     return Material(file, rows, sorted({tag for row in rows for tag in row["tags"]}))
 
 
@@ -186,14 +188,23 @@ def make_choices(source: Path, out: Path) -> Material:
     level = out / "race/high"
     level.mkdir(parents=True)
     file = level / "all.txt"
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines[:8]))
+    asked, few = 0, []
+    for line in lines:
+        if asked + len(line["questions"]) <= ROWS:
+            few.append(line)
+            asked += len(line["questions"])
+    file.write_text("".join(json.dumps(line) + "\n" for line in few))
     return Material(out / "race", data.read_race(file), [])
 
 
 def make_questions(source: Path, out: Path) -> Material:
-    """The first paragraphs of two articles."""
+    """A few questions about the first paragraphs of two articles."""
     articles = json.loads(source.read_text())["data"]
-    few = [{"title": "", "paragraphs": article["paragraphs"][:3]} for article in articles[:2]]
+    first = lambda article: article["paragraphs"][0]
+    few = [
+        {"title": "", "paragraphs": [first(article) | {"qas": first(article)["qas"][:QUESTIONS]}]}
+        for article in articles[:2]
+    ]
     file = out / source.name
     file.write_text(json.dumps({"version": "", "data": few}))
     return Material(file, data.read_squad(file), [])
@@ -335,6 +346,8 @@ def theirs(case: Case, model, tokenizer, material: Material, fault: Fault) -> Ou
     shape = data.linear_with_warmup(case.warmup, STEPS) if case.warmup else lambda step: 1.0
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: shape(step + fault.late))
     batches = [units[start : start + BATCH] for start in range(0, len(units), BATCH)]
+    if not len(batches) < STEPS:
+        sys.exit(f"{case.name()}: {len(units)} examples do not show the end of an epoch")
     outcome, total, used = Outcome([], [], [], {}), 0, set()
     for step in range(STEPS):
         batch = batches[step % len(batches)]
