@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use common::task_files::{rows, write};
+use common::task_files::write;
 use common::{Work, assert_names, json_lines, keys, logged, signal, wait_until};
 use serde_json::{Value, json};
 
@@ -145,6 +145,7 @@ fn killed_and_resumed_a_run_ends_with_the_same_bytes() {
             let bytes = fs::read(work.path(&format!("{name}/metrics.jsonl"))).unwrap_or_default();
             bytes.iter().filter(|byte| **byte == b'\n').count()
         };
+        let mut kills = 0;
         for until in [2, 11, 23] {
             let begun = work.path(name).exists();
             let resume = format!("finetune --output {name} --resume");
@@ -154,8 +155,9 @@ fn killed_and_resumed_a_run_ends_with_the_same_bytes() {
             if wait_until(&mut child, || lines(&work) >= until) {
                 child.kill().unwrap();
             }
-            child.wait().unwrap();
+            kills += usize::from(!child.wait().unwrap().success());
         }
+        assert!(kills > 0, "{name} was never killed");
         work.succeed(&format!("finetune --output {name} --resume"));
         assert_eq!(logged(&work, name), logged(&work, &format!("{name}-alone")));
         let files = |run: &str| -> Vec<(PathBuf, Vec<u8>)> {
@@ -197,15 +199,22 @@ fn a_stopped_run_goes_on() {
     assert_names(&sentence, &["config.toml", "--steps"]);
     // Other examples than the run was started with.
     let train = work.read_text("classify-train.csv");
-    work.write("classify-train.csv", train.replacen("good", "bad very", 1));
+    work.write("classify-train.csv", train.replacen("good", "bad", 1));
     assert_names(
         &work.fail("finetune --output run --resume"),
         &["classify-train.csv", "put them back"],
     );
     work.write("classify-train.csv", train);
+    // Batches of another size would be others.
+    let kept = work.read_text("run/config.toml");
+    work.write("run/config.toml", kept.replace("batch_size = 8", "batch_size = 4"));
+    assert_names(&work.fail("finetune --output run --resume"), &["config.toml", "6 batches", "12"]);
+    // What is trained whole needs nothing but its run; a model that was deleted is made again.
+    work.write("run/config.toml", kept.replace("steps = 1000000", "steps = 12"));
     fs::remove_dir_all(work.path("model")).unwrap();
-    let sentence = work.fail("finetune --output run --resume");
-    assert_names(&sentence, &["model"]);
+    let stopped = *logged(&work, "run").0.last().unwrap();
+    let told = one(&work.succeed("finetune --output run --resume --json"));
+    assert!(told["step"].as_u64().unwrap() >= stopped.max(12), "{told}");
 }
 
 #[test]
@@ -235,9 +244,29 @@ fn seeds_are_summed_up() {
         );
     }
     // Done runs are not done again.
-    let before = work.read("runs/seed-8/model/model.safetensors");
+    let made = || fs::metadata(work.path("runs/seed-8/checkpoints/00000004")).unwrap().modified();
+    let before = made().unwrap();
     work.succeed("finetune --runs 3 --seed 7 --output runs --resume");
-    assert!(before == work.read("runs/seed-8/model/model.safetensors"));
+    work.succeed(&format!("{flags} --resume"));
+    assert_eq!(before, made().unwrap());
+    let sentence = work.fail(&format!("{} --resume", flags.replace("--steps 4", "--steps 5")));
+    assert_names(&sentence, &["seed-7", "steps", "--output"]);
+}
+
+#[test]
+fn a_run_ends_when_nothing_gets_better() {
+    let work = work();
+    // Nothing is learned, so that the first evaluation is the best.
+    let flags = flags(&work, "classify").replace("--learning-rate 3e-3", "--learning-rate 0");
+    let flags = format!("{flags} --steps 100 --eval-steps 2 --patience 3 --output run");
+    let told = one(&work.succeed(&format!("{flags} --json")));
+    assert_eq!((&told["step"], &told["early"]), (&json!(8), &json!(true)), "{told}");
+    assert_eq!(told["best"]["step"], 2);
+    // Resumed, it has ended.
+    let again = one(&work.succeed("finetune --output run --resume --json"));
+    assert_eq!((&again["step"], &again["early"]), (&json!(8), &json!(true)), "{again}");
+    let without = flags.replace("--dev classify-dev.csv", "").replace("--output run", "--output o");
+    assert_names(&work.fail(&without), &["patience", "--dev"]);
 }
 
 #[test]
@@ -292,6 +321,8 @@ fn settings_that_cannot_be_are_refused() {
         ("--class-weights good=2,goood=1", &["goood", "good"]),
         ("--class-weights good=-2", &["good", "-2"]),
         ("--rank 4", &["rank", "adapter"]),
+        ("--class-weights good=0,bad=0", &["class-weights", "nothing"]),
+        ("--warmup-steps 3", &["warmup-steps", "3", "2"]),
         ("--pair-column b", &["pair-column", "pair-classify"]),
         ("--label-separator ;", &["label-separator", "multi-label"]),
         ("--adapter lora --adapter-targets attention.quary", &["attention.quary", "query"]),
@@ -317,6 +348,10 @@ fn settings_that_cannot_be_are_refused() {
     work.write("recipe.toml", "learning_rat = 1.0\n");
     let sentence = work.fail(&format!("{flags} --recipe recipe.toml --output run"));
     assert_names(&sentence, &["recipe.toml", "learning_rat"]);
+    // A flag replaces what it excludes in a recipe.
+    work.write("recipe.toml", "epochs = 2.0\nbatch_size = 4\n");
+    work.succeed(&format!("{flags} --recipe recipe.toml --steps 1 --output one"));
+    assert_eq!(logged(&work, "one").0, [1]);
     assert_names(&work.fail("finetune --output nowhere --resume"), &["nowhere", "--output"]);
 }
 
@@ -407,7 +442,6 @@ fn a_model_is_trained_further_or_with_a_new_head() {
     assert_eq!(weights("first"), weights("second"));
     let other = flags_of_regression(&work).replace("--model model", "--model first/model");
     assert_names(&said(&format!("{other} --steps 2 --output third")), &["begins anew"]);
-    assert_eq!(rows(5, 48).len(), 48);
 }
 
 fn flags_of_regression(work: &Work) -> String {

@@ -70,6 +70,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TOKENS", default_value_t = EvaluationOptions::default().doc_stride)]
     doc_stride: usize,
 
+    /// Of questions about a text: their tokens at most; longer ones are cut
+    #[arg(long, value_name = "TOKENS", default_value_t = EvaluationOptions::default().max_question_length)]
+    max_question_length: usize,
+
     /// From which probability a label holds, where several may
     #[arg(long, value_name = "P", default_value_t = EvaluationOptions::default().label_threshold)]
     threshold: f32,
@@ -117,6 +121,7 @@ impl Arguments {
         let mut options = EvaluationOptions {
             max_length: self.max_length,
             doc_stride: self.doc_stride,
+            max_question_length: self.max_question_length,
             null_threshold: self.null_threshold,
             label_threshold: self.threshold,
             ..EvaluationOptions::default()

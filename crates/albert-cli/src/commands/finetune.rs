@@ -11,7 +11,7 @@ use albert::backend::Cpu;
 use albert::checkpoint;
 use albert::finetune::{EvaluationMetrics, Event, FileScores, Finetuning, Outcome, Settings};
 use albert::tasks::{Split, Task};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use flags::Flags;
 use indicatif::ProgressBar;
 
@@ -97,7 +97,11 @@ impl Arguments {
             tell_failure(&self.output, report);
             return Ok(());
         };
-        let first = self.flags.seed.unwrap_or(Settings::SEED);
+        // It may stand in a recipe.
+        let first = match self.model {
+            Some(_) => self.settings()?.0.seed,
+            None => self.flags.seed.unwrap_or(Settings::SEED),
+        };
         let mut summary = Summary::new(&self.output);
         for seed in first..first.saturating_add(runs) {
             let directory = self.output.join(format!("seed-{seed}"));
@@ -124,10 +128,13 @@ impl Arguments {
         let bar = progress_bar(0, "{spinner} {pos} examples read");
         let mut watch = |read| bar.set_position(read);
         let training = if self.resume && directory.exists() {
-            self.refuse_flags()?;
+            self.refuse_flags(directory)?;
             Finetuning::resume(directory, backend.clone(), &mut watch)?
         } else {
-            let (mut settings, given) = self.settings()?;
+            let (mut settings, given) = match self.settings_of_first()? {
+                Some(settings) => (settings, toml::Table::new()),
+                None => self.settings()?,
+            };
             settings.seed = seed.unwrap_or(settings.seed);
             introduce_settings(&settings, &given)?;
             Finetuning::start(directory, settings, backend.clone(), &mut watch)?
@@ -146,11 +153,11 @@ impl Arguments {
         Ok((outcome, report))
     }
 
-    /// A run goes on with the settings it was started with; several of them are told again, since
-    /// not all may have been started.
-    fn refuse_flags(&self) -> Result<()> {
+    /// A run goes on with the settings it was started with. Several are told again, since not all
+    /// may have been started: then with the same.
+    fn refuse_flags(&self, directory: &Path) -> Result<()> {
         if self.runs.is_some() {
-            return Ok(());
+            return if self.model.is_some() { self.refuse_others(directory) } else { Ok(()) };
         }
         let mut given: Vec<String> = self.flags.table()?.into_iter().map(|(key, _)| key).collect();
         let others = [
@@ -172,9 +179,51 @@ impl Arguments {
         )
     }
 
+    /// Those of the first of several runs, for one that was not begun.
+    fn settings_of_first(&self) -> Result<Option<Settings>> {
+        if self.runs.is_none() || !self.resume || self.model.is_some() {
+            return Ok(None);
+        }
+        let entries = std::fs::read_dir(&self.output);
+        let paths = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let mut configs: Vec<PathBuf> = paths.map(|path| path.join("config.toml")).collect();
+        configs.retain(|path| path.exists());
+        configs.sort();
+        configs.first().map(|path| Ok(Settings::read(path)?)).transpose()
+    }
+
+    /// Several runs are to differ in nothing but their seeds.
+    fn refuse_others(&self, directory: &Path) -> Result<()> {
+        let (asked, _) = self.settings()?;
+        let kept = Settings::read(&directory.join("config.toml"))?;
+        // What a run resolves for itself.
+        let asked = Settings {
+            seed: kept.seed,
+            precision: kept.precision,
+            tokens_per_batch: kept.tokens_per_batch,
+            train_fingerprint: kept.train_fingerprint.clone(),
+            ..asked
+        };
+        let [asked, kept] = [asked, kept].map(toml::Table::try_from);
+        let (asked, kept) = (asked?, kept?);
+        let mut keys = asked.keys().chain(kept.keys());
+        match keys.find(|key| asked.get(*key) != kept.get(*key)) {
+            None => Ok(()),
+            Some(key) => bail!(
+                "{} was started with another {key}: leave out --{}, or choose another --output",
+                directory.display(),
+                key.replace('_', "-")
+            ),
+        }
+    }
+
     /// The settings, and which of them were given.
     fn settings(&self) -> Result<(Settings, toml::Table)> {
-        let (Some(model), Some(task)) = (&self.model, &self.task) else {
+        let recipe = self.recipe.as_deref().map(recipe).transpose()?.unwrap_or_default();
+        let of_recipe = |key: &str| recipe.get(key).and_then(toml::Value::as_str);
+        let model = self.model.clone().or(of_recipe("model").map(PathBuf::from));
+        let task = self.task.clone().or(of_recipe("task").map(str::to_owned));
+        let (Some(model), Some(task)) = (&model, &task) else {
             if self.resume {
                 bail!(
                     "{} does not exist, so there is no run to resume; check --output, or start one \
@@ -244,7 +293,11 @@ impl Arguments {
         let end = if outcome.early { ", since nothing got better" } else { "" };
         writeln!(out, "{} steps{end}: {output}/model", outcome.step)?;
         if let Some(best) = outcome.best {
-            writeln!(out, "best at step {}: {:.4}: {output}/best", best.step, best.score)?;
+            writeln!(
+                out,
+                "best at step {}: {} {:.4}: {output}/best",
+                best.step, outcome.picks_by, best.score
+            )?;
         }
         if let Some(path) = report {
             writeln!(out, "report: {}", path.display())?;
@@ -264,6 +317,12 @@ fn tell_failure(directory: &Path, report: Option<Result<PathBuf>>) {
     }
 }
 
+/// A recipe as it is written.
+fn recipe(path: &Path) -> Result<toml::Table> {
+    let text = albert::files::read_text(path)?;
+    toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), error.message()))
+}
+
 /// A file by its distributed name below a directory, which may also be its own, as `glue` and
 /// `glue/SST-2`.
 fn below(directory: &Path, name: &str) -> PathBuf {
@@ -279,8 +338,8 @@ fn below(directory: &Path, name: &str) -> PathBuf {
 fn introduce_settings(settings: &Settings, given: &toml::Table) -> Result<()> {
     let task = settings.task()?;
     let of = match task.recipe() {
-        Some(_) => "the paper's (Table 14)",
-        None => "usual ones",
+        Some(_) => "begin with the paper's (Table 14)",
+        None => "begin with usual ones",
     };
     let length = match (settings.epochs, settings.steps) {
         (Some(epochs), _) => format!("{epochs} epochs"),
@@ -295,7 +354,7 @@ fn introduce_settings(settings: &Settings, given: &toml::Table) -> Result<()> {
         (None, share) => format!("{:.3} of them", share.unwrap_or_default()),
     };
     note(format_args!(
-        "{}: settings are {of}: {length} in batches of {batch}, learning rate {} ({}, warm-up {warmup}), \
+        "{}: settings {of}; now {length} in batches of {batch}, learning rate {} ({}, warm-up {warmup}), \
          dropout {} (attention {}, before the head {}), at most {} tokens",
         task.name(),
         settings.learning_rate,
@@ -311,6 +370,9 @@ fn introduce_settings(settings: &Settings, given: &toml::Table) -> Result<()> {
         .filter(|(key, _)| !files.contains(&key.as_str()))
         .map(|(key, value)| format!("{key} = {value}"))
         .collect();
+    if settings.adapter.is_some() && !given.iter().any(|key| key.starts_with("learning_rate")) {
+        note(format_args!("an adapter learns at ten times the learning rate of a whole model"));
+    }
     if !given.is_empty() {
         note(format_args!("of these were given: {}", given.join(", ")));
     }
@@ -331,7 +393,7 @@ fn introduce(training: &Finetuning, output: &Path) {
     note(format_args!(
         "{}: {} parameters, of which {} are trained, {} layers of {}; {}",
         output.display(),
-        training.model().layout().len,
+        training.parameters(),
         training.trained_parameters(),
         config.num_hidden_layers,
         config.hidden_size,
@@ -373,7 +435,8 @@ fn train(training: Finetuning, stop: &AtomicBool) -> Result<Outcome> {
             bar.set_position(metrics.step);
             bar.set_message(format!(
                 "loss {:.3}, {:.0} examples/s",
-                metrics.loss, metrics.examples_per_second
+                metrics.loss.unwrap_or_default(),
+                metrics.examples_per_second
             ));
         }
         Event::Evaluating(done, all) => bar.set_message(format!("scoring {done} of {all}")),

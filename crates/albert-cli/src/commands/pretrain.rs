@@ -212,7 +212,7 @@ impl Arguments {
 /// The path of a store from which the run can go on in another working directory. What does not
 /// exist stays as it was typed, and is reported when it is opened.
 pub(super) fn absolute(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Says what is about to happen.

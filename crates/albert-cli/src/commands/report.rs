@@ -7,7 +7,7 @@ use albert::finetune::Settings;
 use anyhow::{Result, bail};
 
 use crate::engine::Engine;
-use crate::output::note;
+use crate::output::{note, refuse_other_than_file};
 use crate::report;
 
 /// Write the report of a run of fine-tuning: scores, curves, confusion and the worst mistakes
@@ -41,8 +41,9 @@ impl Arguments {
         let backend = self.engine.backend()?;
         let settings = settings(&self.run)?;
         let data = if self.data.is_empty() { settings.dev.clone() } else { self.data };
-        let report = report::of_run(&self.run, settings, &data, None, backend)?;
         let path = self.output.unwrap_or_else(|| self.run.join(report::FILE));
+        refuse_other_than_file(&path)?;
+        let report = report::of_run(&self.run, settings, &data, None, backend)?;
         report::write(&path, &report)?;
         note(format_args!("{}", path.display()));
         Ok(())

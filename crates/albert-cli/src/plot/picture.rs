@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use albert::files::write_atomically;
+
+use crate::output::refuse_other_than_file;
 use anyhow::{Context, Result, anyhow, bail};
 use plotters::prelude::*;
 use plotters::style::register_font;
@@ -37,6 +39,7 @@ impl Format {
 
 /// Draws a figure and writes it.
 pub(crate) fn write(figure: &Figure, format: Format, path: &Path) -> Result<()> {
+    refuse_other_than_file(path)?;
     // The SVG is laid out with it too, though shown with the reader's.
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .map_err(|_| anyhow!("the font of the program cannot be read"))?;

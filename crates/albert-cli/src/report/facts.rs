@@ -157,7 +157,7 @@ mod tests {
             step: 1,
             epoch: 0.0,
             tokens,
-            loss: 1.0,
+            loss: Some(1.0),
             learning_rate: 0.1,
             grad_norm: 1.0,
             tokens_per_second,

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use albert::backend::{Cpu, Precision};
-use albert::evaluate::{EvaluationOptions, evaluate};
+use albert::evaluate::evaluate;
 use albert::files::read_text;
-use albert::finetune::{EvaluationMetrics, Reading, Settings, StepMetrics, evaluations, reading};
+use albert::finetune::{Reading, Settings, StepMetrics, best, evaluations, reading};
 use albert::train::TrainingPrecision;
 use albert::{LoadOptions, Model, tasks};
 use anyhow::{Context, Result, bail};
@@ -37,7 +37,7 @@ pub(crate) fn of_run(
     let options = LoadOptions { precision, backend: with, ..LoadOptions::default() };
     let model = Model::load_with(&path, &options)?;
     let evaluations = evaluations(directory)?;
-    let best = if is_best { best_of(&evaluations) } else { None };
+    let best = if is_best { best(directory)?.map(|best| best.step) } else { None };
     let given = given.map_or_else(|| reading(&settings, model.tokenizer()), Ok);
     Ok(Report {
         directory: directory.canonicalize().unwrap_or_else(|_| directory.to_owned()),
@@ -51,19 +51,6 @@ pub(crate) fn of_run(
         evaluations,
         settings,
     })
-}
-
-/// The step with the highest score, of equals the first.
-fn best_of(evaluations: &[EvaluationMetrics]) -> Option<u64> {
-    let mut best: Option<(u64, f64)> = None;
-    for evaluation in evaluations {
-        if let Some(score) = evaluation.score
-            && best.is_none_or(|(_, highest)| score > highest)
-        {
-            best = Some((evaluation.step, score));
-        }
-    }
-    best.map(|(step, _)| step)
 }
 
 /// The lines of training.
@@ -81,36 +68,9 @@ fn score(model: &Model, settings: &Settings, path: &Path) -> Result<Scored> {
     let examples = tasks::read(task, path, &settings.columns())
         .and_then(|examples| examples.all_with_targets(path))
         .context("scoring for the report")?;
-    let options = EvaluationOptions {
-        max_length: Some(settings.max_length),
-        doc_stride: settings.doc_stride,
-        max_question_length: settings.max_question_length,
-        ..EvaluationOptions::default()
-    };
     let bar = progress_bar(examples.len() as u64, "report: {bar:24} {pos}/{len}, {eta} left");
     let mut watch = |done| bar.set_position(done as u64);
-    let evaluation = evaluate(model, task, &examples, &options, &mut watch)?;
+    let evaluation = evaluate(model, task, &examples, &settings.evaluation_options(), &mut watch)?;
     bar.finish_and_clear();
     Ok(Scored { path: path.to_owned(), name: name_of(path), examples, evaluation })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_is_the_first_of_the_highest() {
-        let line = |step: u64, score: Option<f64>| EvaluationMetrics {
-            step,
-            epoch: 0.0,
-            tokens: 0,
-            eval: true,
-            score,
-            files: Vec::new(),
-            elapsed_seconds: 0.0,
-        };
-        let lines = [line(1, None), line(2, Some(0.5)), line(3, Some(0.7)), line(4, Some(0.7))];
-        assert_eq!(best_of(&lines), Some(3));
-        assert_eq!(best_of(&lines[..1]), None);
-    }
 }

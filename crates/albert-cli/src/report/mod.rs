@@ -111,8 +111,9 @@ impl Report {
     /// The loss, each score, and the learning rate.
     fn charts(&self) -> Vec<Chart> {
         let best = self.best.map(|step| step as f64);
-        let steps = |value: fn(&StepMetrics) -> f64| {
-            self.steps.iter().map(|line| (line.step as f64, value(line))).collect()
+        let steps = |value: fn(&StepMetrics) -> Option<f64>| {
+            let point = |line: &StepMetrics| Some((line.step as f64, value(line)?));
+            self.steps.iter().filter_map(point).collect()
         };
         let series = |name: &str, points, dotted| Series { name: name.to_owned(), points, dotted };
         let mut losses = vec![series("training", steps(|line| line.loss), false)];
@@ -139,7 +140,7 @@ impl Report {
             };
             charts.push(chart(name, files.iter().enumerate().map(of_file).collect(), false));
         }
-        let rates = steps(|line| line.learning_rate);
+        let rates = steps(|line| Some(line.learning_rate));
         charts.push(chart("learning rate", vec![series("", rates, false)], true));
         // One point is no curve; it is in the table of the scores.
         charts.retain(|chart| chart.series.iter().any(|series| series.points.len() > 1));

@@ -44,11 +44,7 @@ pub(crate) fn write(work: &Work, task: &str, name: &str, seed: u64, count: usize
         "classify" => file(
             "csv",
             table(&rows, "text,label", |row, yes| {
-                format!(
-                    "\"{}\",{}",
-                    row.text,
-                    if yes { "good" } else { "bad, very" }.replace(", ", " ")
-                )
+                format!("\"{}\",{}", row.text, if yes { "good" } else { "bad" })
             }),
         ),
         "pair-classify" => file(

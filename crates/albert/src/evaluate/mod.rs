@@ -19,7 +19,7 @@ use run::Run;
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvaluationOptions {
     /// The most tokens of an input, special tokens included. If `None`, the model's positions;
-    /// where questions about a text are asked, at most 384 of them. Longer texts and contexts of
+    /// where questions about a text are asked, at most those of the paper's recipe. Longer texts and contexts of
     /// choices are cut; longer sentences with tags, and contexts of answers, are read in windows.
     pub max_length: Option<usize>,
     /// Tokens from the start of one window of a longer context to the start of the next.

@@ -60,7 +60,10 @@ impl<'a> Run<'a> {
     pub(super) fn encode_options(&self) -> EncodeOptions {
         let positions = self.model.config().max_position_embeddings;
         let longest = match self.examples[0].input {
-            Input::Question { .. } => positions.min(ANSWER_LENGTH),
+            Input::Question { .. } => {
+                let length = self.task.recipe().map_or(ANSWER_LENGTH, |recipe| recipe.max_length);
+                positions.min(length)
+            }
             _ => positions,
         };
         EncodeOptions {

@@ -1,6 +1,7 @@
 //! The examples of a task as numbers: all in memory, in few allocations, so that a million of them
 //! take little more than their tokens.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
@@ -64,6 +65,16 @@ pub(super) struct Dataset {
     answers: Answers,
 }
 
+/// A hash of what is written.
+struct Hash(Sha256);
+
+impl std::fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
+
 impl Dataset {
     /// Nothing yet; `answers` is empty and says of which kind they will be.
     pub(super) fn new(answers: Answers) -> Self {
@@ -97,13 +108,19 @@ impl Dataset {
         self.starts[self.units[unit + 1]] - self.starts[self.units[unit]]
     }
 
+    /// Tokens of the longest unit.
+    pub(super) fn longest(&self) -> usize {
+        (0..self.len()).map(|unit| self.length(unit)).max().unwrap_or(0)
+    }
+
     /// What says whether it is the same data: a hash of its tokens, its units and their answers.
     pub(super) fn fingerprint(&self) -> String {
-        let mut hash = Sha256::new();
-        self.ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
-        self.units.iter().for_each(|unit| hash.update(unit.to_le_bytes()));
-        hash.update(format!("{:?}", self.answers));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hash = Hash(Sha256::new());
+        self.ids.iter().for_each(|id| hash.0.update(id.to_le_bytes()));
+        self.units.iter().for_each(|unit| hash.0.update(unit.to_le_bytes()));
+        // Their text in pieces, which may be longer than they are.
+        write!(hash, "{:?}", self.answers).expect("a hash takes everything");
+        hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// How many examples there are of each class.

@@ -59,6 +59,15 @@ pub(super) fn examples(task: Task, path: &Path, columns: &Columns) -> Result<Vec
     tasks::read(task, path, columns)?.all_with_targets(path)
 }
 
+/// How much of an example is read.
+pub(super) fn encode_options(settings: &Settings) -> EncodeOptions {
+    EncodeOptions {
+        max_length: settings.max_length,
+        doc_stride: settings.doc_stride,
+        max_question_length: settings.max_question_length,
+    }
+}
+
 /// Makes numbers of examples.
 struct Maker<'a> {
     task: Task,
@@ -80,11 +89,7 @@ pub(super) fn dataset(
     watch: &mut dyn FnMut(u64),
 ) -> Result<(Dataset, Reading)> {
     let task = settings.task()?;
-    let options = EncodeOptions {
-        max_length: settings.max_length,
-        doc_stride: settings.doc_stride,
-        max_question_length: settings.max_question_length,
-    };
+    let options = encode_options(settings);
     let mut maker = Maker {
         task,
         labels: Labels::new(head.labels().to_vec())?,

@@ -3,8 +3,9 @@
 use super::rates::{is_unused, parts, rates};
 use super::settings::Settings;
 use crate::backend::{Backend, Cpu};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::model::{Adapter, LoraConfig, Optimizer, OptimizerState, TrainingModel};
+use crate::model::{Adapter, Layout, LoraConfig, Optimizer, OptimizerState, TrainingModel};
 use crate::random::Seed;
 
 /// What the optimizer keeps of a whole model, by the names in its file.
@@ -54,11 +55,23 @@ impl Learner {
         Ok(Self { model, optimizer, rule })
     }
 
-    /// The names of the tensors that [`tensors`](Self::tensors) gives, and how long each is.
-    pub(super) fn tensor_names(&self) -> (&'static [&'static str], usize) {
-        match &self.rule {
-            Rule::Whole(_) => (&MOMENTS, self.model.layout().len),
-            Rule::Beside(adapter) => (&OF_ADAPTER, adapter.parameter_count()),
+    /// Checks that what a run begins with is the model that `config` describes.
+    ///
+    /// # Errors
+    /// It is another.
+    pub(super) fn check(&self, config: &ModelConfig, settings: &Settings) -> Result<()> {
+        if self.model.config() == config { Ok(()) } else { Err(another(settings)) }
+    }
+
+    /// The names of the tensors that [`tensors`](Self::tensors) gives, and how long each is: of a
+    /// whole model, or of one that is `beside` an adapter.
+    pub(super) fn tensors_of(
+        beside: Option<&Self>,
+        config: &ModelConfig,
+    ) -> (&'static [&'static str], usize) {
+        match beside.and_then(Self::adapter) {
+            None => (&MOMENTS, Layout::new(config).len),
+            Some(adapter) => (&OF_ADAPTER, adapter.parameter_count()),
         }
     }
 
@@ -74,38 +87,36 @@ impl Learner {
         }
     }
 
-    /// Goes on from `step`, where the model and the [`tensors`](Self::tensors) were these.
+    /// At `step`, where the model and the [`tensors`](Self::tensors) were these; of an adapter,
+    /// `beside` what the run began with.
     ///
     /// # Errors
     /// Beside an adapter: a model that is not the one that the adapter was trained beside.
-    pub(super) fn go_to(
-        &mut self,
+    pub(super) fn at(
+        step: u64,
         model: TrainingModel,
         tensors: &[Vec<f32>],
-        step: u64,
+        beside: Option<Self>,
         settings: &Settings,
-    ) -> Result<()> {
-        match &mut self.rule {
-            Rule::Whole(state) => {
-                state.set_moments(&model, &tensors[0], &tensors[1]);
+    ) -> Result<Self> {
+        let Some(mut learner) = beside else {
+            let mut learner = Self::new(model, true, settings)?;
+            if let Rule::Whole(state) = &mut learner.rule {
+                state.set_moments(&learner.model, &tensors[0], &tensors[1]);
                 state.step = step;
-                self.model = model;
             }
-            Rule::Beside(adapter) => {
-                adapter.set_values(&tensors[0]);
-                adapter.set_moments(&tensors[1], &tensors[2]);
-                adapter.step = step;
-                adapter.apply(&mut self.model);
-                if !is_same(&self.model, &model) {
-                    return Err(Error::input(format!(
-                        "{} is another model than when the run was started: put it back, or start \
-                         a new run",
-                        settings.model.display()
-                    )));
-                }
-            }
+            return Ok(learner);
+        };
+        if let Rule::Beside(adapter) = &mut learner.rule {
+            adapter.set_values(&tensors[0]);
+            adapter.set_moments(&tensors[1], &tensors[2]);
+            adapter.step = step;
+            adapter.apply(&mut learner.model);
         }
-        Ok(())
+        if !is_same(&learner.model, &model) {
+            return Err(another(settings));
+        }
+        Ok(learner)
     }
 
     /// The global norm of the gradients of what learns, given those of the model.
@@ -137,6 +148,14 @@ impl Learner {
         }
     }
 
+    /// How many parameters belong to the task.
+    pub(super) fn parameters(&self) -> usize {
+        let unused = is_unused(self.model.config(), self.model.layout());
+        let all = self.model.layout().parameters.iter();
+        let used = all.filter(|parameter| !unused(parameter.span.offset));
+        used.map(|parameter| parameter.span.len).sum()
+    }
+
     /// How many parameters are trained.
     pub(super) fn trained_parameters(&self) -> usize {
         match &self.rule {
@@ -156,6 +175,14 @@ impl Learner {
             Rule::Beside(adapter) => Some(adapter),
         }
     }
+}
+
+/// The error of a model that is not the one that a run was started with.
+fn another(settings: &Settings) -> Error {
+    Error::input(format!(
+        "{} is another model than when the run was started: put it back, or start a new run",
+        settings.model.display()
+    ))
 }
 
 /// Whether two models have the same weights in all that a checkpoint of a task holds.

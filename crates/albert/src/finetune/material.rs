@@ -8,6 +8,7 @@ use super::order::{BatchSize, Order};
 use super::settings::{Balanced, ClassWeights, Settings};
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, Result};
+use crate::predict::encode::Encoder;
 use crate::random::Seed;
 use crate::tasks::{Census, Example, Labels, Target, Task};
 use crate::tokenizer::Tokenizer;
@@ -57,7 +58,11 @@ impl Material {
         let labels = Labels::new(head.labels().to_vec())?;
         let dev = |path: &PathBuf| -> Result<Dev> {
             let examples = feed::examples(task, path, &columns)?;
-            examples.iter().try_for_each(|example| check_labels(&labels, example))?;
+            let mut encoder = Encoder::new(tokenizer, feed::encode_options(settings));
+            for example in &examples {
+                check_labels(&labels, example)?;
+                encoder.encode(example)?;
+            }
             Ok(Dev { name: name_of(path), examples })
         };
         let dev = settings.dev.iter().map(dev).collect::<Result<_>>()?;
@@ -89,13 +94,23 @@ impl Material {
     }
 }
 
+/// The type of entity that a tag is of.
+fn type_of(tag: &str) -> &str {
+    tag.split_once('-').map_or(tag, |(_, entity)| entity)
+}
+
 /// Checks that what should be said of an example can be said: found out before training rather
 /// than after.
 fn check_labels(labels: &Labels, example: &Example) -> Result<()> {
     let check = |label: &String| labels.id(&example.place, label).map(drop);
     match &example.target {
         Some(Target::Label(label)) => check(label),
-        Some(Target::Labels(labels) | Target::Tags(labels)) => labels.iter().try_for_each(check),
+        Some(Target::Labels(labels)) => labels.iter().try_for_each(check),
+        // Another letter before a type that is known will do.
+        Some(Target::Tags(tags)) => tags.iter().try_for_each(|tag| {
+            let is_known = |known: &String| type_of(known) == type_of(tag);
+            if labels.names().iter().any(is_known) { Ok(()) } else { check(tag) }
+        }),
         _ => Ok(()),
     }
 }
@@ -162,7 +177,14 @@ fn class_weights(weights: &ClassWeights, head: &Head, data: &Dataset) -> Result<
                     labels.join(", ")
                 )));
             }
-            Ok(labels.iter().map(|label| given.get(label).copied().unwrap_or(1.0)).collect())
+            let weights: Vec<f64> =
+                labels.iter().map(|label| given.get(label).copied().unwrap_or(1.0)).collect();
+            let counts = data.class_counts(labels.len());
+            if weights.iter().zip(counts).all(|(weight, count)| *weight == 0.0 || count == 0) {
+                let message = "class-weights are 0 for every label there is: nothing would learn";
+                return Err(Error::config(message));
+            }
+            Ok(weights)
         }
     }
 }

@@ -62,7 +62,7 @@ impl Window {
             step: progress.step,
             epoch,
             tokens: progress.tokens,
-            loss: self.loss.sum / self.loss.weight,
+            loss: (self.loss.weight > 0.0).then(|| self.loss.sum / self.loss.weight),
             learning_rate,
             grad_norm,
             tokens_per_second: self.tokens as f64 / seconds,
@@ -81,8 +81,8 @@ pub struct StepMetrics {
     pub epoch: f64,
     /// Tokens seen since the beginning.
     pub tokens: u64,
-    /// Mean loss.
-    pub loss: f64,
+    /// Mean loss; none where nothing was asked, as of classes of weight 0.
+    pub loss: Option<f64>,
     /// Of the last step.
     pub learning_rate: f64,
     /// Global norm of the last step's gradient, before clipping.
@@ -99,7 +99,7 @@ impl StepMetrics {
     /// The numbers by the tags they have in TensorBoard.
     pub(super) fn scalars(&self) -> [(&'static str, Option<f64>); 5] {
         [
-            ("train/loss", Some(self.loss)),
+            ("train/loss", self.loss),
             ("learning_rate", Some(self.learning_rate)),
             ("grad_norm", Some(self.grad_norm)),
             ("tokens_per_second", Some(self.tokens_per_second)),

@@ -16,6 +16,6 @@ mod training;
 pub use feed::Reading;
 pub use material::reading;
 pub use metrics::{EvaluationMetrics, FileScores, StepMetrics, evaluations};
-pub use progress::Best;
+pub use progress::{Best, best};
 pub use settings::{Balanced, ClassWeights, Settings};
 pub use training::{Event, Finetuning, Outcome};

@@ -1,8 +1,12 @@
 //! How far a run of fine-tuning has come: its `state.json`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::train::State;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::{STATE_FILE, State};
 
 /// How far a run has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub(super) struct Progress {
     /// Whole epochs, and batches of the one that has begun.
     pub(super) epoch: u64,
     pub(super) batch: u64,
+    /// How many batches that epoch has.
+    pub(super) batches: u64,
     /// Tokens seen.
     pub(super) tokens: u64,
     /// The best checkpoint so far.
@@ -34,12 +40,31 @@ pub struct Best {
     pub score: f64,
 }
 
+/// The best checkpoint of the run in `directory`, by its newest checkpoint.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn best(directory: &Path) -> Result<Option<Best>> {
+    let checkpoints = directory.join("checkpoints");
+    let Ok(entries) = std::fs::read_dir(&checkpoints) else { return Ok(None) };
+    let step = |name: &std::ffi::OsStr| name.to_str()?.parse::<u64>().ok();
+    let newest = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter_map(|path| Some((step(path.file_name()?)?, path)));
+    let Some((_, newest)) = newest.max() else { return Ok(None) };
+    let path = newest.join(STATE_FILE);
+    let progress: Progress = serde_json::from_str(&files::read_text(&path)?)
+        .map_err(|error| Error::format(&path, error))?;
+    Ok(progress.best)
+}
+
 impl Progress {
     pub(super) const START: Self = Self {
         version: Self::VERSION,
         step: 0,
         epoch: 0,
         batch: 0,
+        batches: 0,
         tokens: 0,
         best: None,
         worse: 0,

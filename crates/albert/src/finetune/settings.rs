@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
+use crate::evaluate::EvaluationOptions;
 use crate::files;
 use crate::model::{LoraConfig, Optimizer, OptimizerKind};
 use crate::records::Format;
@@ -19,6 +20,10 @@ use crate::train::{Decay, OptimizerName, Schedule, ScheduleName, TrainingPrecisi
 
 /// The width of the models that [`Settings::for_task`]'s learning rate is of.
 const USUAL_WIDTH: f64 = 768.0;
+
+/// Keys of which each replaces the other.
+const EXCLUSIVE: [[&str; 2]; 3] =
+    [["epochs", "steps"], ["batch_size", "batch_tokens"], ["warmup_steps", "warmup_share"]];
 
 /// Weights of classes in the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -180,7 +185,7 @@ pub struct Settings {
     /// Evaluations without a better one after which training ends; never without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// Steps between checkpoints; after every evaluation without.
+    /// Steps between checkpoints; after every evaluation and every epoch without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub save_steps: Option<u64>,
     /// Checkpoints kept, besides the best.
@@ -296,9 +301,14 @@ impl Settings {
     ) -> Result<Self> {
         let mut given = toml::Table::new();
         if let Some(path) = recipe {
-            let wrong = |error: toml::de::Error| Error::format(path, error.to_string().trim());
+            let wrong = |error: toml::de::Error| Error::format(path, error.message().trim_end());
             given = toml::from_str(&files::read_text(path)?).map_err(wrong)?;
             Self::merged(task, config, &given).map_err(|error| Error::format(path, error))?;
+        }
+        for pair in EXCLUSIVE {
+            if pair.iter().any(|key| flags.contains_key(*key)) {
+                pair.iter().for_each(|key| drop(given.remove(*key)));
+            }
         }
         given.extend(flags);
         Self::merged(task, config, &given)
@@ -315,9 +325,7 @@ impl Settings {
         }
         let mut table =
             toml::Table::try_from(&settings).map_err(|error| Error::config(error.to_string()))?;
-        for pair in
-            [["epochs", "steps"], ["batch_size", "batch_tokens"], ["warmup_steps", "warmup_share"]]
-        {
+        for pair in EXCLUSIVE {
             if pair.into_iter().any(has) {
                 pair.into_iter().for_each(|key| drop(table.remove(key)));
             }
@@ -326,6 +334,18 @@ impl Settings {
         // is best (Schulman et al. 2025, "LoRA Without Regret").
         if has("adapter") && !has("learning_rate") {
             table.insert("learning_rate".to_owned(), rounded(10.0 * settings.learning_rate).into());
+        }
+        // Columns without names are called by their numbers.
+        if given.get("header").and_then(toml::Value::as_bool) == Some(false) {
+            let pairs = task == Task::PairClassify || has("pair_column");
+            let columns: &[&str] = if pairs {
+                &["text_column", "pair_column", "label_column"]
+            } else {
+                &["text_column", "label_column"]
+            };
+            for (number, column) in (1..).zip(columns) {
+                table.insert((*column).to_owned(), number.to_string().into());
+            }
         }
         table.extend(given.clone());
         let wrong = |error: toml::de::Error| Error::config(error.message().trim_end());
@@ -342,7 +362,7 @@ impl Settings {
     /// # Errors
     /// A missing file, one that is not TOML, an unknown or missing key, a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |error: toml::de::Error| Error::format(path, error.to_string().trim());
+        let wrong = |error: toml::de::Error| Error::format(path, error.message().trim_end());
         toml::from_str(&files::read_text(path)?).map_err(wrong)
     }
 
@@ -406,6 +426,17 @@ impl Settings {
             _ => Decay::Polynomial { power: 1.0 },
         };
         Schedule { decay, ..Schedule::linear(self.learning_rate, warmup_steps.min(steps), steps) }
+    }
+
+    /// How development data is read.
+    #[must_use]
+    pub fn evaluation_options(&self) -> EvaluationOptions {
+        EvaluationOptions {
+            max_length: Some(self.max_length),
+            doc_stride: self.doc_stride,
+            max_question_length: self.max_question_length,
+            ..EvaluationOptions::default()
+        }
     }
 
     /// The optimizer's constants, with all tensors learning alike.

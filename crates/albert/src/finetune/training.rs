@@ -18,7 +18,7 @@ use crate::backend::{Backend, Cpu, Precision};
 use crate::checkpoint;
 use crate::config::{Head, ModelConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::evaluate::{EvaluationOptions, Metric, evaluate};
+use crate::evaluate::{Metric, evaluate};
 use crate::model::{InferenceModel, Plan, TaskLoss, TrainingModel, Workspace, expand};
 use crate::predict::Model;
 use crate::random::Seed;
@@ -52,6 +52,8 @@ pub struct Outcome {
     pub stopped: bool,
     /// Whether it ended before its last step since nothing got better.
     pub early: bool,
+    /// The name of the score that picks the best checkpoint.
+    pub picks_by: &'static str,
     /// The last evaluation.
     pub evaluation: Option<EvaluationMetrics>,
     /// The best checkpoint, if there is development data.
@@ -125,7 +127,7 @@ impl Finetuning {
         let config = learner.model.config().clone();
         let material = Material::read(&settings, &census, &config, &tokenizer, watch)?;
         settings.train_fingerprint = material.data.fingerprint();
-        settings.tokens_per_batch = plan_of(&settings, &config, &backend)?.tokens;
+        settings.tokens_per_batch = plan_of(&settings, &config, &backend, &material)?.tokens;
         let run = Run::create(directory, &config, &tokenizer, |path| settings.write(path))?;
         Self::assemble(run, settings, tokenizer, material, learner, Progress::START, notes)
     }
@@ -139,18 +141,39 @@ impl Finetuning {
         let settings = Settings::read(&path)?;
         settings.validate()?;
         let backend = backend.training_in(precision_of(&settings));
-        let (config, tokenizer) = (run.config()?, Tokenizer::load(&run.model_directory())?);
+        let config = run.config()?;
+        let tokenizer = match run.model_directory() {
+            directory if directory.exists() => Tokenizer::load(&directory)?,
+            // Deleted: the fingerprint of the data will say whether this is the same one.
+            _ => Tokenizer::load(&checkpoint::directory_of(&settings.model)?)?,
+        };
         let (head, census) = material::head(&settings)?;
         let material = Material::read(&settings, &census, &config, &tokenizer, watch)?;
         material.check(&settings, directory)?;
-        let (mut learner, _) = first_learner(&settings, head, backend.clone())?;
-        let optimizer = learner.tensor_names();
+        let begun = || -> Result<Learner> {
+            let (learner, _) = first_learner(&settings, head.clone(), backend.clone())?;
+            learner.check(&config, &settings)?;
+            Ok(learner)
+        };
+        // What is trained whole is in the checkpoint; beside an adapter there is another model.
+        let beside = settings.adapter().map(|_| begun()).transpose()?;
+        let optimizer = Learner::tensors_of(beside.as_ref(), &config);
         let wanted = Wanted { config: &config, parts: parts(&config), optimizer };
-        let mut progress = Progress::START;
-        if let Some(restored) = run.restore(&wanted, &tokenizer, backend)? {
-            let Restored { model, optimizer, state } = restored;
-            progress = state;
-            learner.go_to(model, &optimizer, progress.step, &settings)?;
+        let restored: Option<Restored<Progress>> =
+            run.restore(&wanted, &tokenizer, backend.clone())?;
+        let (learner, progress) = match restored {
+            None => (beside.map_or_else(begun, Ok)?, Progress::START),
+            Some(Restored { model, optimizer, state }) => {
+                (Learner::at(state.step, model, &optimizer, beside, &settings)?, state)
+            }
+        };
+        let batches = material.order.batches(&material.data, progress.epoch).len() as u64;
+        if progress.step > 0 && progress.batches != batches {
+            return Err(Error::config(format!(
+                "the newest checkpoint is of epochs of {} batches, and the settings make {batches}: \
+                 put config.toml back as the run was started with",
+                progress.batches
+            )));
         }
         run.clean(settings.keep, progress.best())?;
         Self::assemble(run, settings, tokenizer, material, learner, progress, Vec::new())
@@ -166,7 +189,7 @@ impl Finetuning {
         notes: Vec<String>,
     ) -> Result<Self> {
         let (config, backend) = (learner.model.config(), learner.model.backend());
-        let plan = plan_of(&settings, config, backend)?;
+        let plan = plan_of(&settings, config, backend, &material)?;
         let log = Log::open(run.directory(), progress.step)?;
         let tokenizer = Arc::new(tokenizer);
         Ok(Self { run, log, settings, tokenizer, material, learner, progress, plan, notes })
@@ -206,6 +229,12 @@ impl Finetuning {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How many parameters the model has, of those that belong to the task.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.learner.parameters()
     }
 
     /// How many parameters are trained.
@@ -248,6 +277,7 @@ impl Finetuning {
         let mut window = Window::new();
         let mut evaluation = None;
         let mut batches = self.batches();
+        self.progress.batches = batches.len() as u64;
         while !self.is_done() && !stop.load(Ordering::Relaxed) {
             let units = &batches[self.progress.batch as usize];
             let (loss, tokens, norm) = self.step_once(units, &mut space, &mut gradients)?;
@@ -260,11 +290,17 @@ impl Finetuning {
             if epoch_ends {
                 (self.progress.epoch, self.progress.batch) = (self.progress.epoch + 1, 0);
                 batches = self.batches();
+                self.progress.batches = batches.len() as u64;
             }
             self.note_step(epoch, norm, &mut window, watch)?;
             let paused = Instant::now();
             if self.evaluates(epoch_ends) {
-                evaluation = Some(self.evaluate(epoch, watch)?);
+                // Data that cannot be scored must not cost what was learned.
+                let scored = self.evaluate(epoch, watch);
+                if scored.is_err() {
+                    self.save(watch)?;
+                }
+                evaluation = Some(scored?);
             }
             if self.saves(evaluation.as_ref(), epoch_ends) {
                 self.save(watch)?;
@@ -277,7 +313,8 @@ impl Finetuning {
         }
         let Progress { step, tokens, best, .. } = self.progress;
         let early = !stopped && step < self.material.steps;
-        Ok(Outcome { step, tokens, stopped, early, evaluation, best })
+        let picks_by = self.material.task.best_by().name();
+        Ok(Outcome { step, tokens, stopped, early, picks_by, evaluation, best })
     }
 
     /// The batches of the epoch that the run is in.
@@ -390,12 +427,7 @@ impl Finetuning {
     ) -> Result<EvaluationMetrics> {
         let model = self.for_inference()?;
         let task = self.material.task;
-        let options = EvaluationOptions {
-            max_length: Some(self.settings.max_length),
-            doc_stride: self.settings.doc_stride,
-            max_question_length: self.settings.max_question_length,
-            ..EvaluationOptions::default()
-        };
+        let options = self.settings.evaluation_options();
         let mut files = Vec::new();
         for dev in &self.material.dev {
             let all = dev.examples.len();
@@ -468,8 +500,16 @@ fn named(metrics: &[Metric]) -> BTreeMap<String, Option<f64>> {
     metrics.iter().map(|metric| (metric.name().to_owned(), metric.value)).collect()
 }
 
-fn plan_of(settings: &Settings, config: &ModelConfig, backend: &Cpu) -> Result<Plan> {
-    let asked =
-        MemoryAsked { tokens_per_batch: settings.tokens_per_batch, budget: settings.memory_budget };
+fn plan_of(
+    settings: &Settings,
+    config: &ModelConfig,
+    backend: &Cpu,
+    material: &Material,
+) -> Result<Plan> {
+    let asked = MemoryAsked {
+        tokens_per_batch: settings.tokens_per_batch,
+        longest: material.data.longest(),
+        budget: settings.memory_budget,
+    };
     plan(asked, config, backend.training_precision())
 }

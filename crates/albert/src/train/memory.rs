@@ -15,6 +15,8 @@ const LEAST_TOKENS: usize = 512;
 pub(crate) struct MemoryAsked {
     /// Tokens to compute at a time; 0 if that is to be chosen.
     pub(crate) tokens_per_batch: usize,
+    /// The longest that cannot be computed in parts.
+    pub(crate) longest: usize,
     /// The most to take.
     pub(crate) budget: Option<ByteSize>,
 }
@@ -28,10 +30,12 @@ pub(crate) fn plan(asked: MemoryAsked, config: &ModelConfig, precision: Precisio
         0 => default_tokens_per_batch(config),
         tokens => tokens,
     };
+    let tokens = tokens.max(asked.longest);
     let least = match (asked.budget, asked.tokens_per_batch) {
         (Some(_), 0) => tokens.min(LEAST_TOKENS),
         _ => tokens,
     };
+    let least = least.max(asked.longest);
     let available = available();
     let budget = asked.budget.unwrap_or(available);
     let bytes = usize::try_from(budget.as_u64()).unwrap_or(usize::MAX);

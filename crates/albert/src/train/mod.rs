@@ -20,7 +20,7 @@ pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use progress::Best;
 pub use run::Run;
-pub(crate) use run::{Content, Restored, State, Wanted, WriteAdapter};
+pub(crate) use run::{Content, Restored, STATE_FILE, State, Wanted, WriteAdapter};
 pub use schedule::{BatchSizes, Decay, Schedule};
 pub use settings::{
     Objective, OptimizerName, Positions, ScheduleName, Settings, TrainingPrecision, WeightedStore,

@@ -34,7 +34,7 @@ use crate::tokenizer::Tokenizer;
 
 const SETTINGS_FILE: &str = "config.toml";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-const STATE_FILE: &str = "state.json";
+pub(crate) const STATE_FILE: &str = "state.json";
 /// Of a run that trains an adapter: it, and that with the best evaluation.
 const ADAPTER: &str = "adapter";
 const BEST_ADAPTER: &str = "best-adapter";

@@ -329,7 +329,11 @@ impl Settings {
 
     /// What they say of memory.
     pub(super) fn memory(&self) -> MemoryAsked {
-        MemoryAsked { tokens_per_batch: self.tokens_per_batch, budget: self.memory_budget }
+        MemoryAsked {
+            tokens_per_batch: self.tokens_per_batch,
+            longest: 0,
+            budget: self.memory_budget,
+        }
     }
 
     /// How examples of a length are drawn.

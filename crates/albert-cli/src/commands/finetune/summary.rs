@@ -18,8 +18,8 @@ pub(super) struct Summary {
     runs: Vec<Value>,
     /// The seed of each run, the name of its directory, and the step whose scores are told.
     seeds: Vec<(u64, String, Option<u64>)>,
-    /// By file and name: one for each run.
-    scores: BTreeMap<(String, String), Vec<Option<f64>>>,
+    /// By the number of the file, its name, and that of the score: one for each run.
+    scores: BTreeMap<(usize, String, String), Vec<Option<f64>>>,
 }
 
 impl Summary {
@@ -32,10 +32,14 @@ impl Summary {
         let all = evaluations(directory)?;
         let best = outcome.best.and_then(|best| all.iter().find(|of| of.step == best.step));
         let chosen: Option<&EvaluationMetrics> = best.or(all.last());
-        for file in chosen.iter().flat_map(|evaluation| &evaluation.files) {
+        let files = chosen.iter().flat_map(|evaluation| &evaluation.files).enumerate();
+        for (number, file) in files {
             for (name, score) in &file.metrics {
-                let key = (file.file.clone(), name.clone());
-                self.scores.entry(key).or_default().push(*score);
+                let key = (number, file.file.clone(), name.clone());
+                let scores = self.scores.entry(key).or_default();
+                // Of a run without this score there is none.
+                scores.resize(self.seeds.len(), None);
+                scores.push(*score);
             }
         }
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -46,7 +50,7 @@ impl Summary {
 
     /// Prints the medians, and keeps everything in `summary.json` and `report.html`.
     pub(super) fn finish(self, as_json: bool) -> Result<()> {
-        let rows = self.scores.iter().map(|((file, name), scores)| {
+        let rows = self.scores.iter().map(|((_, file, name), scores)| {
             let (median, least, greatest) = spread(scores);
             json!({
                 "file": file, "metric": name, "median": median, "least": least,
@@ -57,7 +61,7 @@ impl Summary {
         let summary = json!({"runs": self.runs, "scores": rows});
         let path = self.directory.join("summary.json");
         write_atomically(&path, |file| writeln!(file, "{summary:#}"))?;
-        let rows = self.scores.iter().map(|((file, name), scores)| {
+        let rows = self.scores.iter().map(|((_, file, name), scores)| {
             let (median, least, greatest) = spread(scores);
             let (file, name, runs) = (file.clone(), name.clone(), scores.clone());
             Row { file, name, median, least, greatest, runs }
@@ -69,7 +73,7 @@ impl Summary {
             tell_failure(&report);
             return Ok(());
         }
-        for ((file, name), scores) in &self.scores {
+        for ((_, file, name), scores) in &self.scores {
             let (median, least, greatest) = spread(scores);
             let show = |score: Option<f64>| score.map_or("-".to_owned(), |s| format!("{s:.4}"));
             writeln!(

@@ -23,6 +23,7 @@ impl Settings {
         self.check_choices()?;
         self.check_adapter()?;
         self.check_table()?;
+        self.check_dev()?;
         let classes = matches!(kind, Kind::Label | Kind::Tags);
         if self.class_weights.is_some() && !classes {
             let task = &self.task;
@@ -39,7 +40,26 @@ impl Settings {
                 "the class weight of {label:?} is {weight}: must be a number from 0 up"
             )));
         }
+        if let (Some(warmup), Some(steps)) = (self.warmup_steps, self.steps)
+            && warmup > steps
+        {
+            return Err(Error::config(format!(
+                "warmup-steps is {warmup}: must be at most the number of steps, {steps}"
+            )));
+        }
         Ok(())
+    }
+
+    /// What is asked of development data where there is none.
+    fn check_dev(&self) -> Result<()> {
+        let of_dev =
+            [("patience", self.patience.is_some()), ("eval-steps", self.eval_steps.is_some())];
+        match of_dev.iter().find(|(_, given)| *given && self.dev.is_empty()) {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::config(format!(
+                "{name} is about scores on development data: give a file with --dev"
+            ))),
+        }
     }
 
     /// What is said of tables where there is none, and pairs where there are single texts.
@@ -130,9 +150,9 @@ impl Settings {
                 return Err(Error::config(format!("{name} is 0: must be at least 1")));
             }
         }
-        if self.max_length < 3 {
+        if self.max_length < 4 {
             let length = self.max_length;
-            let message = format!("max-length is {length}: [CLS], a token and [SEP] are three");
+            let message = format!("max-length is {length}: must be at least 4");
             return Err(Error::config(message));
         }
         Ok(())
