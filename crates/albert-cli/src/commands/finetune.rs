@@ -11,7 +11,7 @@ use albert::backend::Cpu;
 use albert::checkpoint;
 use albert::finetune::{EvaluationMetrics, Event, FileScores, Finetuning, Outcome, Settings};
 use albert::tasks::{Split, Task};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use flags::Flags;
 use indicatif::ProgressBar;
 
@@ -219,7 +219,7 @@ impl Arguments {
 
     /// The settings, and which of them were given.
     fn settings(&self) -> Result<(Settings, toml::Table)> {
-        let recipe = self.recipe.as_deref().map(recipe).transpose()?.unwrap_or_default();
+        let recipe = self.recipe.as_deref().map(Settings::recipe).transpose()?.unwrap_or_default();
         let of_recipe = |key: &str| recipe.get(key).and_then(toml::Value::as_str);
         let model = self.model.clone().or(of_recipe("model").map(PathBuf::from));
         let task = self.task.clone().or(of_recipe("task").map(str::to_owned));
@@ -315,12 +315,6 @@ fn tell_failure(directory: &Path, report: Option<Result<PathBuf>>) {
              albert report {run}"
         ));
     }
-}
-
-/// A recipe as it is written.
-fn recipe(path: &Path) -> Result<toml::Table> {
-    let text = albert::files::read_text(path)?;
-    toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), error.message()))
 }
 
 /// A file by its distributed name below a directory, which may also be its own, as `glue` and

@@ -16,7 +16,7 @@ use crate::files;
 use crate::model::{LoraConfig, Optimizer, OptimizerKind};
 use crate::records::Format;
 use crate::tasks::{Columns, Recipe, Task};
-use crate::train::{Decay, OptimizerName, Schedule, ScheduleName, TrainingPrecision};
+use crate::train::{Decay, OptimizerName, Schedule, ScheduleName, TrainingPrecision, parse};
 
 /// The width of the models that [`Settings::for_task`]'s learning rate is of.
 const USUAL_WIDTH: f64 = 768.0;
@@ -301,8 +301,7 @@ impl Settings {
     ) -> Result<Self> {
         let mut given = toml::Table::new();
         if let Some(path) = recipe {
-            let wrong = |error: toml::de::Error| Error::format(path, error.message().trim_end());
-            given = toml::from_str(&files::read_text(path)?).map_err(wrong)?;
+            given = Self::recipe(path)?;
             Self::merged(task, config, &given).map_err(|error| Error::format(path, error))?;
         }
         for pair in EXCLUSIVE {
@@ -348,7 +347,10 @@ impl Settings {
             }
         }
         table.extend(given.clone());
-        let wrong = |error: toml::de::Error| Error::config(error.message().trim_end());
+        // The message, and which key it is about.
+        let wrong = |error: toml::de::Error| {
+            Error::config(error.to_string().trim_end().replace('\n', ", "))
+        };
         let settings: Self = table.try_into().map_err(wrong)?;
         if settings.task != task.name() {
             let (name, asked) = (&settings.task, task.name());
@@ -362,8 +364,15 @@ impl Settings {
     /// # Errors
     /// A missing file, one that is not TOML, an unknown or missing key, a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
-        let wrong = |error: toml::de::Error| Error::format(path, error.message().trim_end());
-        toml::from_str(&files::read_text(path)?).map_err(wrong)
+        parse(path, &files::read_text(path)?)
+    }
+
+    /// Reads a recipe, whose keys are looked at when settings are made of it.
+    ///
+    /// # Errors
+    /// A missing file, or one that is not TOML.
+    pub fn recipe(path: &Path) -> Result<toml::Table> {
+        parse(path, &files::read_text(path)?)
     }
 
     /// Writes all settings.

@@ -22,6 +22,7 @@ pub use progress::Best;
 pub use run::Run;
 pub(crate) use run::{Content, Restored, STATE_FILE, State, Wanted, WriteAdapter};
 pub use schedule::{BatchSizes, Decay, Schedule};
+pub(crate) use settings::parse;
 pub use settings::{
     Objective, OptimizerName, Positions, ScheduleName, Settings, TrainingPrecision, WeightedStore,
 };

@@ -234,7 +234,7 @@ impl Settings {
     /// # Errors
     /// A missing file, one that is not TOML, an unknown key or a value of the wrong type.
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(Self::parse::<Self>(path, &files::read_text(path)?)?.with_batch())
+        Ok(parse::<Self>(path, &files::read_text(path)?)?.with_batch())
     }
 
     /// Fills in the size of the batch, if neither sequences nor tokens are given.
@@ -243,22 +243,6 @@ impl Settings {
             self.batch_size.get_or_insert(BATCH_SIZE);
         }
         self
-    }
-
-    fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let at = before.matches('\n').count();
-            let line = text.lines().nth(at).unwrap_or_default();
-            let mut message = error.message().trim_end().replace('\n', ", ");
-            for (of_rust, name) in
-                [("u64", "a whole number"), ("usize", "a whole number"), ("f64", "a number")]
-            {
-                message =
-                    message.replace(&format!("expected {of_rust}"), &format!("expected {name}"));
-            }
-            Error::format(path, format!("line {}: {message}, in `{line}`", at + 1))
-        })
     }
 
     /// The settings of a run: `flags` over the recipe over the defaults. `flags` has the keys of
@@ -273,8 +257,8 @@ impl Settings {
         if let Some(path) = recipe {
             let text = files::read_text(path)?;
             // Named by their lines, what is wrong in the recipe is easier to find.
-            Self::parse::<Self>(path, &text)?;
-            table = Self::parse(path, &text)?;
+            parse::<Self>(path, &text)?;
+            table = parse(path, &text)?;
         }
         table.extend(flags);
         let parse = |table: &toml::Table| -> Result<Self> {
@@ -404,6 +388,22 @@ impl Settings {
             rates: None,
         }
     }
+}
+
+/// Reads settings as they are written; what is wrong is named with its line.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let at = before.matches('\n').count();
+        let line = text.lines().nth(at).unwrap_or_default();
+        let mut message = error.message().trim_end().replace('\n', ", ");
+        for (of_rust, name) in
+            [("u64", "a whole number"), ("usize", "a whole number"), ("f64", "a number")]
+        {
+            message = message.replace(&format!("expected {of_rust}"), &format!("expected {name}"));
+        }
+        Error::format(path, format!("line {}: {message}, in `{line}`", at + 1))
+    })
 }
 
 #[cfg(test)]
