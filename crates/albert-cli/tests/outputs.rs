@@ -66,12 +66,15 @@ fn being_stopped_leaves_what_was_there() {
     work.write("a.jsonl", "old");
     let mut command = work.albert("embed --model model --precision f32 --output a.jsonl");
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"bota\n").unwrap();
+    // Kept open to the end, so that nothing but the signal ends it.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"bota\n").unwrap();
     assert!(wait_until(&mut child, || !partial(&work).is_empty()));
     // The handler of signals is set just after the file is there.
     std::thread::sleep(Duration::from_millis(200));
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(stdin);
     assert_eq!(partial(&work), Vec::<String>::new());
     assert_eq!(work.read_text("a.jsonl"), "old");
 }
