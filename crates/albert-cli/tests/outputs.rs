@@ -73,6 +73,7 @@ fn being_stopped_leaves_what_was_there() {
     // The handler of signals is set just after the file is there.
     std::thread::sleep(Duration::from_millis(200));
     signal(&child, "INT");
+    assert!(!wait_until(&mut child, || false));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     drop(stdin);
     assert_eq!(partial(&work), Vec::<String>::new());
