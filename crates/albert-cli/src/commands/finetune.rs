@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use flags::Flags;
 use indicatif::ProgressBar;
 
-use super::pretrain::{absolute, stop_on_interrupt};
+use super::pretrain::{absolute, refuse_given, stop_on_interrupt};
 use crate::engine::Engine;
 use crate::model::locate;
 use crate::output::{message, note, progress_bar};
@@ -159,24 +159,13 @@ impl Arguments {
         if self.runs.is_some() {
             return if self.model.is_some() { self.refuse_others(directory) } else { Ok(()) };
         }
-        let mut given: Vec<String> = self.flags.table()?.into_iter().map(|(key, _)| key).collect();
         let others = [
             ("model", self.model.is_some()),
             ("task", self.task.is_some()),
             ("data", self.data.is_some()),
             ("recipe", self.recipe.is_some()),
         ];
-        given.extend(others.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
-        if given.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<String> =
-            given.iter().map(|key| format!("--{}", key.replace('_', "-"))).collect();
-        bail!(
-            "{} goes on with the settings in its config.toml: leave out {}",
-            self.output.display(),
-            names.join(", ")
-        )
+        refuse_given(&self.flags.table()?, &others, &self.output)
     }
 
     /// Those of the first of several runs, for one that was not begun.

@@ -1,6 +1,6 @@
 //! `albert pretrain`
 
-mod flags;
+pub(super) mod flags;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -118,7 +118,6 @@ impl Arguments {
 
     /// A run goes on with the settings it was started with.
     fn refuse_flags(&self) -> Result<()> {
-        let mut given: Vec<String> = self.flags.table()?.into_iter().map(|(key, _)| key).collect();
         let others = [
             ("preset", self.preset.is_some()),
             ("config", self.config.is_some()),
@@ -126,17 +125,7 @@ impl Arguments {
             ("dropout", self.dropout.is_some()),
             ("recipe", self.recipe.is_some()),
         ];
-        given.extend(others.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
-        if given.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<String> =
-            given.iter().map(|key| format!("--{}", key.replace('_', "-"))).collect();
-        bail!(
-            "{} goes on with the settings in its config.toml: leave out {}",
-            self.output.display(),
-            names.join(", ")
-        )
+        refuse_given(&self.flags.table()?, &others, &self.output)
     }
 
     fn settings(&self) -> Result<Settings> {
@@ -207,6 +196,25 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// Refuses flags for a run that goes on with the settings it was started with.
+pub(super) fn refuse_given(
+    flags: &toml::Table,
+    others: &[(&str, bool)],
+    output: &Path,
+) -> Result<()> {
+    let others = others.iter().filter(|(_, given)| *given).map(|(name, _)| *name);
+    let given = flags.keys().map(String::as_str).chain(others);
+    let names: Vec<String> = given.map(|key| format!("--{}", key.replace('_', "-"))).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} goes on with the settings in its config.toml: leave out {}",
+        output.display(),
+        names.join(", ")
+    )
 }
 
 /// The path of a store from which the run can go on in another working directory. What does not

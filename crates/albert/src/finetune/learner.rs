@@ -7,10 +7,9 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{Adapter, Layout, LoraConfig, Optimizer, OptimizerState, TrainingModel};
 use crate::random::Seed;
+use crate::train::MOMENTS;
 
-/// What the optimizer keeps of a whole model, by the names in its file.
-const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
-/// The same of an adapter, whose values the weights of the model do not tell.
+/// What the optimizer keeps of an adapter, whose values the weights of the model do not tell.
 const OF_ADAPTER: [&str; 3] = ["adapter", "first_moment", "second_moment"];
 
 /// A model that is trained, and how.

@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::checkpoint::Parts;
-use crate::config::{Head, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{Layout, Parameter};
 
@@ -108,15 +108,10 @@ fn below_the_last(layout: &Layout, offset: usize) -> i32 {
     }
 }
 
-/// Whether two heads are the same, so that training for one may go on from the other.
-pub(super) fn is_same_head(old: Option<&Head>, new: &Head) -> bool {
-    old == Some(new)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Sharing;
+    use crate::config::{Head, Sharing};
     use crate::tasks::Task;
 
     fn config(sharing: Sharing, head: Head) -> ModelConfig {

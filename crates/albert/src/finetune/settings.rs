@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::EvaluationOptions;
 use crate::files;
-use crate::model::{LoraConfig, Optimizer, OptimizerKind};
+use crate::model::{LoraConfig, Optimizer};
 use crate::records::Format;
 use crate::tasks::{Columns, Recipe, Task};
 use crate::train::{Decay, OptimizerName, Schedule, ScheduleName, TrainingPrecision, parse};
@@ -452,10 +452,7 @@ impl Settings {
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         Optimizer {
-            kind: match self.optimizer {
-                OptimizerName::Lamb => OptimizerKind::Lamb,
-                OptimizerName::Adamw => OptimizerKind::AdamW,
-            },
+            kind: self.optimizer.into(),
             bias_correction: self.bias_correction,
             beta1: self.beta1,
             beta2: self.beta2,

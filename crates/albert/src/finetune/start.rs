@@ -1,6 +1,5 @@
 //! The model that a run begins with: a trained encoder, and the head of the task.
 
-use super::rates::is_same_head;
 use crate::backend::Cpu;
 use crate::checkpoint::Loaded;
 use crate::config::{Head, ModelConfig};
@@ -20,7 +19,7 @@ pub(super) struct Begun {
 pub(super) fn begin(loaded: &Loaded, config: ModelConfig, backend: Cpu, seed: Seed) -> Begun {
     let (layout, old) = (Layout::new(&config), loaded.model.layout());
     let head = config.head.as_ref().expect("training for a task has a head");
-    let keeps_head = loaded.parts.head && is_same_head(loaded.model.config().head.as_ref(), head);
+    let keeps_head = loaded.parts.head && loaded.model.config().head.as_ref() == Some(head);
     let end_of_pretraining = layout.sentence.bias.range().end;
     let mut values = Vec::with_capacity(layout.len);
     for parameter in &layout.parameters {

@@ -14,18 +14,17 @@ use super::progress::{Best, Progress};
 use super::rates::parts;
 use super::settings::Settings;
 use super::start::begin;
-use crate::backend::{Backend, Cpu, Precision};
+use crate::backend::{Backend, Cpu};
 use crate::checkpoint;
 use crate::config::{Head, ModelConfig};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::evaluate::{Metric, evaluate};
 use crate::model::{InferenceModel, Plan, TaskLoss, TrainingModel, Workspace, expand};
 use crate::predict::Model;
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
 use crate::train::{
-    Content, Log, MemoryAsked, Restored, Run, State as _, TrainingPrecision, Wanted, WriteAdapter,
-    plan,
+    Content, Log, MemoryAsked, Restored, Run, State as _, Wanted, WriteAdapter, check_finite, plan,
 };
 
 /// What happens while fine-tuning, for whoever watches.
@@ -73,14 +72,6 @@ pub struct Finetuning {
     notes: Vec<String>,
 }
 
-/// What the products multiply; `auto` is resolved when a run starts.
-fn precision_of(settings: &Settings) -> Precision {
-    match settings.precision {
-        TrainingPrecision::Bf16 => Precision::Bf16,
-        TrainingPrecision::F32 | TrainingPrecision::Auto => Precision::F32,
-    }
-}
-
 /// What learns in a run, at its beginning, and a sentence for each thing to know about it.
 fn first_learner(settings: &Settings, head: Head, backend: Cpu) -> Result<(Learner, Vec<String>)> {
     let loaded = checkpoint::load(&settings.model, backend.clone())?;
@@ -114,13 +105,8 @@ impl Finetuning {
         watch: &mut dyn FnMut(u64),
     ) -> Result<Self> {
         settings.validate()?;
-        if settings.precision == TrainingPrecision::Auto {
-            settings.precision = match backend.best_precision() {
-                Precision::Bf16 => TrainingPrecision::Bf16,
-                _ => TrainingPrecision::F32,
-            };
-        }
-        let backend = backend.training_in(precision_of(&settings));
+        settings.precision = settings.precision.resolved(&backend);
+        let backend = backend.training_in(settings.precision.of_products());
         let (head, census) = material::head(&settings)?;
         let (learner, notes) = first_learner(&settings, head, backend.clone())?;
         let tokenizer = Tokenizer::load(&checkpoint::directory_of(&settings.model)?)?;
@@ -140,7 +126,7 @@ impl Finetuning {
         let (run, path) = Run::open(directory)?;
         let settings = Settings::read(&path)?;
         settings.validate()?;
-        let backend = backend.training_in(precision_of(&settings));
+        let backend = backend.training_in(settings.precision.of_products());
         let config = run.config()?;
         let tokenizer = match run.model_directory() {
             directory if directory.exists() => Tokenizer::load(&directory)?,
@@ -359,27 +345,13 @@ impl Finetuning {
             tokens += batch.tokens();
         }
         let norm = self.learner.gradient_norm(gradients);
-        self.check_finite(loss.sum, norm)?;
+        check_finite(step + 1, loss.sum, norm)?;
         self.learner.step(self.learning_rate(step), gradients, norm);
         Ok((loss, tokens, norm))
     }
 
     fn learning_rate(&self, step: u64) -> f64 {
         self.settings.schedule(self.material.steps).at(step)
-    }
-
-    fn check_finite(&self, loss: f64, norm: f64) -> Result<()> {
-        if loss.is_finite() && norm.is_finite() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Diverged,
-            format!(
-                "step {}: the loss is {loss} and the norm of the gradient {norm}; the checkpoints \
-                 before it are kept; start again with a lower learning rate or a longer warm-up",
-                self.progress.step + 1
-            ),
-        ))
     }
 
     /// Shows the step that was taken, and writes a line where one is due.

@@ -20,7 +20,9 @@ pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};
 pub use progress::Best;
 pub use run::Run;
-pub(crate) use run::{Content, Restored, STATE_FILE, State, Wanted, WriteAdapter};
+pub(crate) use run::{
+    Content, MOMENTS, Restored, STATE_FILE, State, Wanted, WriteAdapter, check_finite,
+};
 pub use schedule::{BatchSizes, Decay, Schedule};
 pub(crate) use settings::parse;
 pub use settings::{

@@ -8,12 +8,12 @@ use super::log::Log;
 use super::memory;
 use super::metrics::{EvaluationMetrics, StepMetrics, Totals, Window};
 use super::progress::{Best, Progress};
-use super::run::{Content, Restored, Run, State as _, Wanted};
-use super::settings::{Settings, TrainingPrecision};
+use super::run::{Content, MOMENTS, Restored, Run, State as _, Wanted, check_finite};
+use super::settings::Settings;
 use super::step::Parts;
-use crate::backend::{Backend, Cpu, Precision};
+use crate::backend::{Backend, Cpu};
 use crate::config::ModelConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{self, Layout, OptimizerState, Plan, Start, TrainingModel, Workspace};
 use crate::random::Seed;
 use crate::tokenizer::Tokenizer;
@@ -66,17 +66,6 @@ const PARTS: model::Parts = model::Parts {
     exits: false,
 };
 
-/// What the optimizer keeps, by the names in its file.
-const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
-
-/// What the products multiply; `auto` is resolved when a run starts.
-fn precision_of(settings: &Settings) -> Precision {
-    match settings.precision {
-        TrainingPrecision::Bf16 => Precision::Bf16,
-        TrainingPrecision::F32 | TrainingPrecision::Auto => Precision::F32,
-    }
-}
-
 impl Pretraining {
     /// Starts a new run in `directory`. The vocabulary of `config` must be the store's.
     ///
@@ -96,13 +85,8 @@ impl Pretraining {
         settings.optimizer().check(&Layout::new(&config))?;
         let feed = Feed::open(&settings, &config)?;
         let tokenizer = Tokenizer::load(&feed.store().tokenizer_directory())?;
-        if settings.precision == TrainingPrecision::Auto {
-            settings.precision = match backend.best_precision() {
-                Precision::Bf16 => TrainingPrecision::Bf16,
-                _ => TrainingPrecision::F32,
-            };
-        }
-        let backend = backend.training_in(precision_of(&settings));
+        settings.precision = settings.precision.resolved(&backend);
+        let backend = backend.training_in(settings.precision.of_products());
         settings.tokens_per_batch =
             memory::plan(settings.memory(), &config, backend.training_precision())?.tokens;
         feed.note_fingerprints(&mut settings);
@@ -119,7 +103,7 @@ impl Pretraining {
         let settings = Settings::read(&path)?;
         settings.validate()?;
         let config = run.config()?;
-        let backend = backend.training_in(precision_of(&settings));
+        let backend = backend.training_in(settings.precision.of_products());
         settings.optimizer().check(&Layout::new(&config))?;
         let feed = Feed::open(&settings, &config)?;
         let tokenizer = match run.model_directory() {
@@ -278,28 +262,14 @@ impl Pretraining {
         }
         let optimizer = self.settings.optimizer();
         let norm = self.model.gradient_norm(&optimizer, gradients);
-        self.check_finite(&totals, norm)?;
+        let loss = totals.losses.masked.sum + totals.losses.sentence.sum;
+        check_finite(step + 1, loss, norm)?;
         let learning_rate = self.settings.schedule().at(step);
         self.model.optimize(&optimizer, learning_rate, gradients, norm, &mut self.optimizer);
         self.progress.step += 1;
         self.progress.tokens += parts.tokens as u64;
         self.progress.streams = self.feed.train.positions();
         Ok((totals, parts.tokens, norm))
-    }
-
-    fn check_finite(&self, totals: &Totals, norm: f64) -> Result<()> {
-        let loss = totals.losses.masked.sum + totals.losses.sentence.sum;
-        if loss.is_finite() && norm.is_finite() {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::Diverged,
-            format!(
-                "step {}: the loss is {loss} and the norm of the gradient {norm}; the checkpoints \
-                 before it are kept; start again with a lower learning rate or a longer warm-up",
-                self.progress.step + 1
-            ),
-        ))
     }
 
     fn evaluate(&mut self, space: &mut Workspace<Cpu>) -> Result<Option<EvaluationMetrics>> {

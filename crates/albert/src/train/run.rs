@@ -39,6 +39,9 @@ pub(crate) const STATE_FILE: &str = "state.json";
 const ADAPTER: &str = "adapter";
 const BEST_ADAPTER: &str = "best-adapter";
 
+/// What the optimizer keeps of a model that is trained whole, by the names in its file.
+pub(crate) const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
+
 /// How far a run has come: what `state.json` holds.
 pub(crate) trait State: Serialize + DeserializeOwned {
     /// The form of the file that this program writes and reads.
@@ -307,6 +310,20 @@ impl Run {
         };
         error.and(&clause)
     }
+}
+
+/// Refuses a step, counted from 1, from which nothing could be learned.
+pub(crate) fn check_finite(step: u64, loss: f64, norm: f64) -> Result<()> {
+    if loss.is_finite() && norm.is_finite() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Diverged,
+        format!(
+            "step {step}: the loss is {loss} and the norm of the gradient {norm}; the checkpoints \
+             before it are kept; start again with a lower learning rate or a longer warm-up"
+        ),
+    ))
 }
 
 /// Two processes that write one run would mix their checkpoints and measurements.

@@ -13,6 +13,7 @@ pub use stores::WeightedStore;
 
 use super::memory::MemoryAsked;
 use super::schedule::{BatchSizes, Decay, Schedule};
+use crate::backend::{Cpu, Precision};
 use crate::data::{Limit, Masking, SampleOptions, SentenceObjective};
 use crate::error::{Error, Result};
 use crate::files;
@@ -41,6 +42,15 @@ pub enum OptimizerName {
     Lamb,
     /// AdamW.
     Adamw,
+}
+
+impl From<OptimizerName> for OptimizerKind {
+    fn from(name: OptimizerName) -> Self {
+        match name {
+            OptimizerName::Lamb => Self::Lamb,
+            OptimizerName::Adamw => Self::AdamW,
+        }
+    }
 }
 
 /// How the learning rate falls after warm-up, by the name a user writes.
@@ -89,6 +99,25 @@ pub enum TrainingPrecision {
     F32,
     /// The upper half of an `f32`; sums, weights, moments, norms and losses stay `f32`.
     Bf16,
+}
+
+impl TrainingPrecision {
+    /// What `auto` means on this processor; the others as they are.
+    pub(crate) fn resolved(self, backend: &Cpu) -> Self {
+        match (self, backend.best_precision()) {
+            (Self::Auto, Precision::Bf16) => Self::Bf16,
+            (Self::Auto, _) => Self::F32,
+            (given, _) => given,
+        }
+    }
+
+    /// What the products multiply; `auto` is resolved when a run starts.
+    pub(crate) fn of_products(self) -> Precision {
+        match self {
+            Self::Bf16 => Precision::Bf16,
+            Self::F32 | Self::Auto => Precision::F32,
+        }
+    }
 }
 
 /// The settings of a run. A recipe is the same file with some of the keys.
@@ -374,10 +403,7 @@ impl Settings {
     #[must_use]
     pub fn optimizer(&self) -> Optimizer {
         Optimizer {
-            kind: match self.optimizer {
-                OptimizerName::Lamb => OptimizerKind::Lamb,
-                OptimizerName::Adamw => OptimizerKind::AdamW,
-            },
+            kind: self.optimizer.into(),
             bias_correction: self.bias_correction,
             beta1: self.beta1,
             beta2: self.beta2,

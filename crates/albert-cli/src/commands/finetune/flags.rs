@@ -9,6 +9,8 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::commands::pretrain::flags::{OptimizerFlag, PrecisionFlag, whole_number};
+
 /// The settings that can be given as flags, with the names of the recipe's keys.
 #[derive(Debug, Default, Serialize, clap::Args)]
 pub(super) struct Flags {
@@ -197,7 +199,8 @@ pub(super) struct Flags {
     #[serde(skip_serializing_if = "is_false")]
     internal_classifiers: bool,
 
-    /// Leave the model as it is, and train an adapter beside it and the head; RUN/adapter has them
+    /// Leave the model as it is, and train an adapter beside it and the head: RUN/adapter
+    /// and RUN/best-adapter, in PEFT's format; RUN/model and RUN/best are merged with it
     #[arg(long, value_enum, help_heading = "Training")]
     #[serde(skip_serializing_if = "Option::is_none")]
     adapter: Option<AdapterFlag>,
@@ -283,11 +286,6 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// TOML has no larger numbers.
-fn whole_number() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(..=i64::MAX as u64)
-}
-
 /// Weights of classes as they are typed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
@@ -324,15 +322,6 @@ pub(super) enum FormatFlag {
 
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum OptimizerFlag {
-    /// Layer-wise adaptive moments
-    Lamb,
-    /// Adam with decoupled weight decay
-    Adamw,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
 pub(super) enum ScheduleFlag {
     /// In a line from step 0, as the reference
     Linear,
@@ -340,17 +329,6 @@ pub(super) enum ScheduleFlag {
     Cosine,
     /// Not at all
     Constant,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum PrecisionFlag {
-    /// bf16 where the processor is fast at it, else f32
-    Auto,
-    /// 32-bit floating point
-    F32,
-    /// 16-bit floating point with 8 bits of mantissa
-    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]

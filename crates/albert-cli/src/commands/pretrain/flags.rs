@@ -222,7 +222,7 @@ fn length_share(text: &str) -> Result<(u64, f64), String> {
 }
 
 /// TOML has no larger numbers.
-fn whole_number() -> clap::builder::RangedU64ValueParser<u64> {
+pub(crate) fn whole_number() -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(..=i64::MAX as u64)
 }
 
@@ -248,7 +248,7 @@ pub(super) enum PositionsFlag {
 
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum OptimizerFlag {
+pub(crate) enum OptimizerFlag {
     /// Layer-wise adaptive moments, for large batches
     Lamb,
     /// Adam with decoupled weight decay
@@ -272,7 +272,7 @@ pub(super) enum ScheduleFlag {
 
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum PrecisionFlag {
+pub(crate) enum PrecisionFlag {
     /// bf16 where the processor is fast at it, else f32
     Auto,
     /// 32-bit floating point
