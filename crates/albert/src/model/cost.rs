@@ -91,7 +91,8 @@ pub fn inference_memory(config: &ModelConfig, precision: Precision, tokens: usiz
     // Embeddings twice; the stream, rounded too; query, key and value; the context; sums; the
     // intermediate activations of few tokens.
     let activations = tokens.saturating_mul(4 * (2 * e + 7 * h + f));
-    let parts = tables.map(|len| len.saturating_mul(4)).into_iter().chain(layers.iter().map(packed));
+    let parts =
+        tables.map(|len| len.saturating_mul(4)).into_iter().chain(layers.iter().map(packed));
     let parts = parts.chain(others.map(|linear| linear.weight.len.saturating_mul(4)));
     parts.chain([largest.saturating_mul(8), activations]).fold(PROGRAM, usize::saturating_add)
 }
