@@ -119,7 +119,10 @@ impl Model {
         let config = &inspection.config;
         if tokens > config.max_position_embeddings {
             let positions = config.max_position_embeddings;
-            bail!("{name} has {positions} positions: --sequence-length {tokens} is more");
+            bail!(
+                "{name} has {positions} positions, and --sequence-length is {tokens}: choose at most \
+                 {positions}"
+            );
         }
         let unshared = config.clone().with_sharing(Sharing::Nothing)?;
         let more = Layout::new(&unshared).len.saturating_sub(Layout::new(config).len);
@@ -186,25 +189,45 @@ impl Model {
     }
 }
 
+/// Where the picture goes.
+struct PictureFile<'p> {
+    format: Format,
+    path: &'p Path,
+}
+
+impl<'p> PictureFile<'p> {
+    /// What would hinder its writing is said before any time is spent.
+    fn new(path: &'p Path) -> Result<Self> {
+        let format = Format::of(path)?;
+        refuse_other_than_file(path)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if directory.is_some_and(|directory| !directory.is_dir()) {
+            let missing = std::io::ErrorKind::NotFound.into();
+            return Err(albert::Error::io("writing", path, missing).into());
+        }
+        Ok(Self { format, path })
+    }
+}
+
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
-        let format = self.plot.as_deref().map(|path| {
-            refuse_other_than_file(path)?;
-            Ok::<_, anyhow::Error>((Format::of(path)?, path))
-        });
-        let format = format.transpose()?;
+        let picture = self.plot.as_deref().map(PictureFile::new).transpose()?;
         let default = DEFAULT.map(str::to_owned);
         let names = if self.models.is_empty() { &default[..] } else { &self.models };
         let tokens = self.sequence_length as usize;
         let mut models: Vec<Model> =
             names.iter().map(|name| Model::new(name, tokens)).collect::<Result<_>>()?;
-        if format.is_some() && models.iter().all(|model| model.score().is_none()) {
+        if picture.is_some() && models.iter().all(|model| model.score().is_none()) {
             bail!(
                 "there is nothing to draw: Table 2 of the paper has scores of base, large, xlarge, \
                  xxlarge, bert-base and bert-large alone, and none of them is named"
             );
         }
-        let backend = if self.measure { Some(self.speeds(&mut models)?) } else { None };
+        let backend = self.measure.then(|| self.speeds(&mut models)).transpose()?;
+        if let Some(PictureFile { format, path }) = picture {
+            plot::write(&self.picture(&models)?, format, path)?;
+            note(format_args!("{}", path.display()));
+        }
         let mut out = std::io::stdout().lock();
         if self.json {
             for model in &models {
@@ -216,10 +239,6 @@ impl Arguments {
                 write!(out, "\n{}", table::speeds(&models, backend, self.shape()))?;
             }
             write!(out, "\n{}", table::published(&models))?;
-        }
-        if let Some((format, path)) = format {
-            plot::write(&self.picture(&models)?, format, path)?;
-            note(format_args!("{}", path.display()));
         }
         Ok(())
     }
@@ -274,8 +293,8 @@ impl Arguments {
             )),
         };
         let source =
-            "Scores: mean of SQuAD 1.1 and 2.0, MNLI, SST-2 and RACE (development sets), all \
-                      models trained alike; Lan et al. 2020, Table 2."
+            "Scores: mean of SQuAD 1.1 and 2.0, MNLI, SST-2 and RACE (development sets); all \
+                      trained for 125,000 steps on the same text (Lan et al. 2020, Table 2)."
                 .to_owned();
         Ok(Sizes { dots: drawn.iter().filter_map(dot).collect(), work, source })
     }

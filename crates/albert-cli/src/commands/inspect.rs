@@ -229,7 +229,7 @@ fn tensor_lines(tensors: &[Value]) -> String {
     lines
 }
 
-pub(super) fn layers(config: &ModelConfig) -> String {
+fn layers(config: &ModelConfig) -> String {
     let mut text = config.num_hidden_layers.to_string();
     if config.num_hidden_groups > 1 {
         text += &format!(" in {} groups", config.num_hidden_groups);

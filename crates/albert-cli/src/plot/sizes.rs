@@ -59,12 +59,12 @@ struct Panel<'s> {
 
 /// Points of score between two models, with the sign that the first has.
 fn points(albert: &Dot, bert: &Dot) -> String {
-    format!("{:+.1} points", albert.score - bert.score).replace('-', "−")
+    format!("{:+.1}", albert.score - bert.score).replace('-', "−")
 }
 
 /// How many times fewer parameters, and the points.
 fn fewer(albert: &Dot, bert: &Dot) -> String {
-    format!("{:.1} times fewer, {}", bert.parameters / albert.parameters, points(albert, bert))
+    format!("÷ {:.1}, {}", bert.parameters / albert.parameters, points(albert, bert))
 }
 
 impl Picture for Sizes {
@@ -112,7 +112,8 @@ impl Sizes {
             head.draw(&Rectangle::new(ends, colour.filled()))?;
             head.draw_text(name, &scale.font(15.0, TEXT), place(left + 32.0, 51.0))?;
         }
-        let between = "faint lines: the same layers, shared and not";
+        let between =
+            "faint: the same layers, shared or not; parameters divided, points gained or lost";
         head.draw_text(between, &scale.font(13.0, FAINT_TEXT), place(210.0, 52.0))
     }
 
@@ -143,12 +144,14 @@ impl Sizes {
             let Some(other) = dot.beside else { continue };
             draw_line(&mut chart, &[at(place), at(other)], AXIS, 1.0, scale)?;
             let middle = ((x[place] + x[other]) / 2.0, (y[place] + y[other]) / 2.0);
-            let near = (x[place] - x[other]).abs() < 0.1 * (high - low);
-            let pos = if near { Pos::new(HPos::Left, VPos::Center) } else { UNDER };
-            let style = scale.font(12.0, FAINT_TEXT).pos(pos);
-            let aside = if near { (scale.of(6.0), 0) } else { (0, scale.of(7.0)) };
-            let text = Text::new((panel.between)(dot, &self.dots[other]), aside, style);
-            chart.draw_series([EmptyElement::at(middle) + text])?;
+            // On the line, with room around it, as heights on maps.
+            let said = (panel.between)(dot, &self.dots[other]);
+            let style = scale.font(12.0, FAINT_TEXT).pos(Pos::new(HPos::Center, VPos::Center));
+            let (width, height) = area.estimate_text_size(&said, &style)?;
+            let (right, below) = (width as i32 / 2 + scale.of(3.0), height as i32 / 2);
+            let room = Rectangle::new([(-right, -below), (right, below)], WHITE.filled());
+            let text = Text::new(said, (0, 0), style);
+            chart.draw_series([EmptyElement::at(middle) + room + text])?;
         }
         for (is_bert, colour) in [false, true].into_iter().zip(COLOURS) {
             let of = |place: &usize| self.dots[*place].is_bert == is_bert;
@@ -200,9 +203,6 @@ impl Ranged for Logarithms {
         self.low..self.high
     }
 }
-
-/// Text under its place.
-const UNDER: Pos = Pos { h_pos: HPos::Center, v_pos: VPos::Top };
 
 /// The lowest and the highest value, with room for so much of the distance between them on both
 /// sides, and at least `least`.
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_said() {
         let (albert, bert) = (dot(12e6, 80.1), dot(108e6, 82.3));
-        assert_eq!(fewer(&albert, &bert), "9.0 times fewer, −2.2 points");
-        assert_eq!(points(&bert, &albert), "+2.2 points");
+        assert_eq!(fewer(&albert, &bert), "÷ 9.0, −2.2");
+        assert_eq!(points(&bert, &albert), "+2.2");
     }
 }

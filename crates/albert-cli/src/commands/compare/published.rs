@@ -43,6 +43,14 @@ impl Source {
             Self::Readme => "README of google-research/albert",
         }
     }
+
+    pub(super) fn short_name(self) -> &'static str {
+        match self {
+            Self::Table2 => "Table 2",
+            Self::Table6 => "Table 6",
+            Self::Readme => "README",
+        }
+    }
 }
 
 /// The scores in the order in which all the tables have them: SQuAD 1.1, SQuAD 2.0, MNLI, SST-2,

@@ -8,7 +8,7 @@ use albert::config::{Family, ModelConfig};
 use super::Model;
 use super::published::{Published, Source};
 use crate::commands::bench::measure::Shape;
-use crate::commands::inspect::{layers, mebibytes};
+use crate::commands::inspect::mebibytes;
 
 /// As it is called.
 pub(super) fn family(config: &ModelConfig) -> &'static str {
@@ -84,7 +84,7 @@ pub(super) fn sizes(models: &[Model], tokens: usize) -> String {
             model.name.clone(),
             millions(model.inspection.parameters() as f64),
             millions(model.applied as f64),
-            format!("{} x {}", layers(config), config.hidden_size),
+            format!("{} x {}", config.applications(), config.hidden_size),
             config.embedding_size.to_string(),
         ];
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
@@ -145,7 +145,7 @@ pub(super) fn published(models: &[Model]) -> String {
         "SST-2",
         "RACE",
         "mean",
-        "training speed",
+        "training",
         "trained",
         "source",
     ];
@@ -160,7 +160,8 @@ pub(super) fn published(models: &[Model]) -> String {
     let mut text = String::new();
     if table.rows.len() > 1 {
         text += &table.lines();
-        text += "SQuAD: F1/exact match; training speed: tokens per second beside BERT-large's\n";
+        text += "SQuAD: F1/exact match; training: its tokens per second beside BERT-large's; tables: \
+                 Lan et al. 2020; README: google-research/albert\n";
     }
     let is_table_2_xxlarge = |model: &Model| {
         model.name.starts_with("xxlarge")
@@ -190,6 +191,6 @@ fn published_row(name: &str, row: &Published) -> Vec<String> {
         format!("{:.1}", row.mean),
         row.training_speed.map_or_else(none, |speed| format!("{speed:.1}x")),
         row.training.to_owned(),
-        row.source.name().to_owned(),
+        row.source.short_name().to_owned(),
     ]
 }
