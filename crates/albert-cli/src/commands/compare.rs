@@ -36,9 +36,9 @@ const DEFAULT: [&str; 7] =
   albert compare --measure --precision f32 --precision int8
   albert compare --plot sizes.svg
 
-Parameters are counted with the heads of pre-training, each once; \"applied\" counts a layer as
-often as it is computed, as if nothing were shared. Bytes are those of `albert inspect`. Operations
-(MFLOP: millions) are those of the encoder's products, a multiplication and an addition being two:
+Parameters are counted each once: of a preset with the heads of pre-training, of a model on disk
+what is there. \"applied\" counts a layer as often as it is computed, as if nothing were shared.
+Bytes are those of `albert inspect`. Operations (MFLOP: millions) are those of the encoder's products, a multiplication and an addition being two:
 maps of query, key, value and output, scores, feed-forward, and the map from the embeddings; not
 counted are norms, activations, softmax and heads. Training takes three times as many.
 
