@@ -198,6 +198,10 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<()> {
             return Ok(());
         }
     }
+    let kept = arguments.output.join(results::FILE);
+    if !kept.exists() {
+        bail!("{} does not exist, so there is nothing to write: check --output", kept.display());
+    }
     let results = Results::read(&arguments.output)?;
     let document = match &arguments.document {
         Some(path) => path.clone(),
