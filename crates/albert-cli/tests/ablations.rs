@@ -172,6 +172,7 @@ fn the_document_is_made_of_the_results_and_keeps_what_people_wrote() {
     };
     report("other").unwrap();
     assert_eq!(work.read_text("other/ablations.md"), document);
+    assert_names(&report("another").unwrap_err(), &["another/results.jsonl", "--output"]);
 
     let mark = "<!-- reading: table5 -->\n";
     let written = document.replace(mark, &format!("{mark}Nothing was learnt.\n"));
@@ -211,5 +212,20 @@ fn what_cannot_be_compared_is_refused() {
     let before = work.snapshot("out");
     let sentence = run(&work, "--quick --only table11 --tokens 600").unwrap_err();
     assert_names(&sentence, &["tokens = 512", "600", "--output"]);
+    assert!(work.snapshot("out") == before);
+}
+
+#[test]
+fn a_model_that_diverges_does_not_stop_the_others() {
+    let work = work();
+    run(&work, "--quick --only table12 --learning-rate-at 16=1e30").unwrap();
+    let lines = results(&work);
+    assert_eq!(count(&lines, "diverged"), 1);
+    // The others, and the initial weights.
+    assert_eq!(count(&lines, "pretrained"), 3);
+    assert_eq!(count(&lines, "finetuned"), 3 * 3);
+    assert!(work.read_text("out/ablations.md").contains("pre-training of h16, seed 1: step 2"));
+    let before = work.snapshot("out");
+    run(&work, "--quick --only table12 --learning-rate-at 16=1e30").unwrap();
     assert!(work.snapshot("out") == before);
 }

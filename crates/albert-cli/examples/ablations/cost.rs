@@ -1,11 +1,13 @@
 //! What a piece of work costs, estimated: operations of its products, which is most of its time.
 
+use std::path::Path;
+
 use albert::config::ModelConfig;
 use albert::model::Layout;
 use albert::tasks::{Split, Task};
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::experiment::{Experiment, Files};
+use super::experiment::{EVALUATIONS, Experiment, Files, TASKS, number};
 
 /// A step of training computes forward once, and backward twice as much.
 const TRAINING: f64 = 3.0;
@@ -35,69 +37,113 @@ fn masked_word(config: &ModelConfig) -> f64 {
     2.0 * embedding * (hidden + vocabulary)
 }
 
+/// The data of a task, and how often it is gone through.
+#[derive(Debug, Clone)]
+struct TaskCost {
+    task: Task,
+    /// Tokens that are trained on, over all epochs.
+    train: f64,
+    /// Tokens that are scored, over all evaluations.
+    dev: f64,
+}
+
 /// Operations of each piece of work on a model.
 #[derive(Debug, Clone)]
 pub(crate) struct Costs {
-    experiment: Experiment,
+    tokens: f64,
+    /// Tokens of held-out text that are scored while a model is trained, and when it is.
+    on_the_way: f64,
+    scored: f64,
     /// Tokens of a sequence, in the mean over tokens.
     length: f64,
     mask_rate: f64,
-    /// Tokens of the training and of the development data of each task, and its epochs.
-    tasks: Vec<(Task, f64, f64, f64)>,
+    tasks: Vec<TaskCost>,
 }
 
 impl Costs {
-    /// Those of an experiment, whose stores have so many bytes of text to a token.
+    /// Those of an experiment, whose stores have so many bytes of text to a token; `files` are
+    /// GLUE's as they are distributed.
     pub(crate) fn new(
         experiment: &Experiment,
         files: &Files,
-        tasks: &[(Task, f64)],
         bytes_per_token: f64,
     ) -> Result<Self> {
         let settings = albert::train::Settings::resolve(None, experiment.recipe.clone())?;
         let lengths = settings.lengths();
         let shares: f64 = lengths.iter().map(|(_, share)| share).sum();
         let length = lengths.iter().map(|(length, share)| *length as f64 * share).sum::<f64>();
-        let tokens = |task: Task, split: Split| -> Result<f64> {
-            let path = files.of(task, split);
-            let size = std::fs::metadata(&path)
-                .with_context(|| format!("reading {}", path.display()))?
-                .len();
-            Ok(size as f64 / bytes_per_token)
-        };
-        let task = |&(task, epochs): &(Task, f64)| {
-            Ok((task, tokens(task, Split::Train)?, tokens(task, Split::Dev)?, epochs))
-        };
-        let tasks = tasks.iter().map(task).collect::<Result<_>>()?;
-        let (length, mask_rate) = (length / shares, settings.mask_rate);
-        Ok(Self { experiment: experiment.clone(), length, mask_rate, tasks })
+        // A stream with a share of the tokens has the more examples the shorter they are.
+        let examples = lengths.iter().map(|(length, share)| share / *length as f64).sum::<f64>();
+        let of_example = shares / examples;
+        let task =
+            |(task, _): &(Task, f64)| TaskCost::new(*task, experiment, files, bytes_per_token);
+        Ok(Self {
+            tokens: experiment.tokens as f64,
+            on_the_way: (EVALUATIONS * settings.eval_examples) as f64 * of_example,
+            scored: experiment.eval_examples as f64 * of_example,
+            length: length / shares,
+            mask_rate: settings.mask_rate,
+            tasks: TASKS.iter().map(task).collect::<Result<_>>()?,
+        })
     }
 
     fn of_token(&self, config: &ModelConfig) -> f64 {
         encoder(config, self.length) + self.mask_rate * masked_word(config)
     }
 
-    /// Of pre-training, with the evaluations on the way left out.
+    /// Of pre-training, with the evaluations on the way.
     pub(crate) fn pretraining(&self, config: &ModelConfig) -> f64 {
-        TRAINING * self.of_token(config) * self.experiment.tokens as f64
+        self.of_token(config) * (TRAINING * self.tokens + self.on_the_way)
     }
 
     /// Of scoring on held-out text.
     pub(crate) fn scoring(&self, config: &ModelConfig) -> f64 {
-        self.of_token(config) * self.experiment.eval_examples as f64 * self.length
+        self.of_token(config) * self.scored
     }
 
     /// Of fine-tuning for a task once.
     pub(crate) fn finetuning(&self, config: &ModelConfig, task: Task) -> f64 {
-        let Some((_, train, dev, epochs)) = self.tasks.iter().find(|(of, ..)| *of == task) else {
-            return 0.0;
-        };
-        encoder(config, self.length) * (TRAINING * train + dev) * epochs
+        let cost = self.tasks.iter().find(|cost| cost.task == task);
+        cost.map_or(0.0, |cost| encoder(config, self.length) * (TRAINING * cost.train + cost.dev))
     }
+}
+
+impl TaskCost {
+    fn new(
+        task: Task,
+        experiment: &Experiment,
+        files: &Files,
+        bytes_per_token: f64,
+    ) -> Result<Self> {
+        let (train, examples) = size(&files.of(task, Split::Train), bytes_per_token)?;
+        let (dev, _) = size(&files.of(task, Split::Dev), bytes_per_token)?;
+        let recipe = experiment.finetune.get(task.name());
+        let number = |key: &str| number(recipe?, key);
+        let used = match experiment.sst_examples {
+            Some(count) if task == Task::Sst2 => examples.min(count as f64),
+            _ => examples,
+        };
+        let of_epoch = train * used / examples;
+        let train = match (number("steps"), number("batch_size"), number("batch_tokens")) {
+            (Some(steps), _, Some(tokens)) => steps * tokens,
+            (Some(steps), Some(size), None) => steps * size * train / examples,
+            _ => of_epoch * number("epochs").unwrap_or(1.0),
+        };
+        // Scored after each epoch, and after the last step.
+        Ok(Self { task, train, dev: dev * (train / of_epoch).ceil() })
+    }
+}
+
+/// Tokens and examples of a file, about.
+fn size(path: &Path, bytes_per_token: f64) -> Result<(f64, f64)> {
+    let text = albert::files::read_text(path)?;
+    let examples = text.lines().count().saturating_sub(1).max(1);
+    Ok((text.len() as f64 / bytes_per_token, examples as f64))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::experiment::tests::experiment;
     use super::*;
 
     #[test]
@@ -115,5 +161,29 @@ mod tests {
         let own = nano.clone().with_sharing(albert::config::Sharing::Nothing).unwrap();
         assert_eq!(encoder(&nano, 64.0), encoder(&own, 64.0));
         assert!(parameters(&own) > 2 * parameters(&nano));
+    }
+
+    #[test]
+    fn a_recipe_in_steps_costs_its_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        for directory in ["SST-2", "MRPC", "RTE"] {
+            std::fs::create_dir(folder.path().join(directory)).unwrap();
+            for (name, examples) in [("train.tsv", 100), ("dev.tsv", 10)] {
+                let text = format!("head\n{}", "0123456 8\n".repeat(examples));
+                std::fs::write(folder.path().join(directory).join(name), text).unwrap();
+            }
+        }
+        let files = Files { glue: folder.path().to_owned(), sst: None };
+        let mut experiment = experiment();
+        experiment.sst_examples = Some(50);
+        let task = |experiment: &Experiment, task: Task| {
+            let cost = TaskCost::new(task, experiment, &files, 1.0).unwrap();
+            (cost.train, cost.dev)
+        };
+        assert_eq!(task(&experiment, Task::Sst2), (1005.0 / 2.0, 105.0));
+        assert_eq!(task(&experiment, Task::Rte), (3.0 * 1005.0, 3.0 * 105.0));
+        let rte = experiment.finetune.get_mut("rte").unwrap();
+        rte.insert("steps".to_owned(), 5.into());
+        assert_eq!(task(&experiment, Task::Rte), (1.6 * 1005.0, 2.0 * 105.0));
     }
 }

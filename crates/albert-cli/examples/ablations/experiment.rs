@@ -17,7 +17,7 @@ use super::plan::{RANDOM, Run};
 /// Steps between checkpoints: what a kill may cost.
 const SAVE_STEPS: u64 = 100;
 /// Evaluations of a run of pre-training: the dots of a curve.
-const EVALUATIONS: u64 = 20;
+pub(crate) const EVALUATIONS: u64 = 20;
 /// Keys of a recipe that are the program's to set, and what sets them.
 const OWN_KEYS: [(&str, &str); 10] = [
     ("data", "--data"),
@@ -146,7 +146,7 @@ impl Experiment {
             ("steps", steps),
             ("seed", seed),
             ("save_steps", SAVE_STEPS),
-            ("eval_steps", (steps / EVALUATIONS).max(1)),
+            ("eval_steps", steps.div_ceil(EVALUATIONS)),
             ("keep", 1),
         ] {
             set(key, toml::Value::Integer(i64::try_from(number)?));
@@ -235,9 +235,14 @@ fn path_value(path: &Path) -> Result<toml::Value> {
 }
 
 /// A number of a table, whole or not.
-fn number(table: &toml::Table, key: &str) -> Option<f64> {
+pub(crate) fn number(table: &toml::Table, key: &str) -> Option<f64> {
     let value = table.get(key)?;
     value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+}
+
+/// A learning rate as people write it: two digits.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
 /// The settings of fine-tuning for each task: what is given over what is usual. Not Table 14 of
@@ -253,7 +258,7 @@ pub(crate) fn finetune_recipes(
     let mut usual = toml::Table::new();
     let mut set = |key: &str, value: toml::Value| drop(usual.insert(key.to_owned(), value));
     set("batch_size", 32.into());
-    set("learning_rate", (USUAL_RATE * USUAL_WIDTH / base.hidden_size as f64).into());
+    set("learning_rate", rounded(USUAL_RATE * USUAL_WIDTH / base.hidden_size as f64).into());
     set("warmup_share", 0.1.into());
     set("max_length", i64::try_from(longest)?.into());
     set("dropout", base.hidden_dropout_prob.into());

@@ -40,7 +40,7 @@ use clap::Parser;
 
 use cost::Costs;
 use experiment::{
-    Experiment, Files, TASKS, Text, finetune_recipes, last_part, read_finetune_recipe, read_recipe,
+    Experiment, Files, Text, finetune_recipes, last_part, read_finetune_recipe, read_recipe,
 };
 use plan::{Plan, TableId};
 use progress::note;
@@ -198,6 +198,10 @@ pub(crate) fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<()> {
             return Ok(());
         }
     }
+    let kept = arguments.output.join(results::FILE);
+    if !kept.exists() {
+        bail!("{} does not exist, so there is nothing to write: check --output", kept.display());
+    }
     let results = Results::read(&arguments.output)?;
     let document = match &arguments.document {
         Some(path) => path.clone(),
@@ -241,7 +245,7 @@ impl Asked {
         let files = Files { glue: glue.clone(), sst: thin };
         let manifest = store.manifest();
         let bytes_per_token = manifest.text_bytes as f64 / manifest.tokens as f64;
-        let costs = Costs::new(&experiment, &whole, &TASKS, bytes_per_token)?;
+        let costs = Costs::new(&experiment, &whole, bytes_per_token)?;
         let finetune_seeds =
             arguments.finetune_seeds.unwrap_or(if arguments.quick { 1 } else { 3 });
         let pieces = pieces(&plan, &tables, (arguments.seeds, finetune_seeds), &costs);

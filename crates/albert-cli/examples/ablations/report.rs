@@ -39,7 +39,7 @@ pub(crate) fn write(results: &Results, path: &Path) -> Result<()> {
     text += &run::what(results, &base)?;
     text += &readings.section("run");
     for table in &plan.tables {
-        text += &format!("\n## {}\n\n{}\n", table.id.title(), about(table.id));
+        text += &format!("\n## {}\n\n{}\n\n", table.id.title(), about(table.id));
         text += &tables::of(table, results);
         if let Some(svg) = plots::svg(&curves(table, results))? {
             let name = table.id.name();

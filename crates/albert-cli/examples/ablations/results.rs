@@ -91,6 +91,8 @@ pub(crate) struct Finetuned {
     pub(crate) examples: u64,
     /// Of the development data.
     pub(crate) dev_examples: u64,
+    /// The share of its commonest label: what is right without reading.
+    pub(crate) commonest_label: f64,
     pub(crate) loss: Option<f64>,
     pub(crate) scores: BTreeMap<String, Option<f64>>,
     pub(crate) seconds: f64,
@@ -239,6 +241,7 @@ mod tests {
                 learning_rate: 1.5e-4,
                 examples: 4,
                 dev_examples: 5,
+                commonest_label: 0.6,
                 loss: None,
                 scores,
                 seconds: 6.5,

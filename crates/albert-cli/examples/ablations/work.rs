@@ -15,7 +15,7 @@ use albert::error::ErrorKind;
 use albert::finetune::{self, Finetuning};
 use albert::model::{Start, TrainingModel};
 use albert::random::Seed;
-use albert::tasks::Task;
+use albert::tasks::{self, Census, Columns, Split, Task};
 use albert::tokenizer::Tokenizer;
 use albert::train::{self, Objective, Pretraining};
 use albert::{checkpoint, files};
@@ -263,11 +263,22 @@ impl Worker<'_> {
             learning_rate,
             examples,
             dev_examples: file.examples as u64,
+            commonest_label: commonest_label(task, &self.files.of(task, Split::Dev))?,
             loss: file.loss,
             scores: file.metrics,
             seconds: last.elapsed_seconds,
         })))
     }
+}
+
+/// The share of the commonest label of a file.
+fn commonest_label(task: Task, path: &Path) -> Result<f64> {
+    let mut census = Census::new(task);
+    for example in tasks::read(task, path, &Columns::text_and_label())? {
+        census.add(&example?)?;
+    }
+    let most = census.counts().values().max().copied().unwrap_or_default();
+    Ok(most as f64 / census.examples() as f64)
 }
 
 /// What `metrics.jsonl` of a run of pre-training says.

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 
 use albert::config::ModelConfig;
+use albert::tasks::Task;
 use anyhow::Result;
 
 use super::super::experiment::{Experiment, TASKS};
 use super::super::plan::{BASE, RANDOM};
 use super::super::results::{Results, Scored};
-use super::tables::{NOTHING, markdown, millions, of_task, of_tasks, of_text};
+use super::tables::{NOTHING, Values, markdown, millions, of_task, of_tasks, of_text};
 
 /// The title, and how to read the document.
 pub(super) fn head(stem: &str) -> String {
@@ -19,9 +20,8 @@ pub(super) fn head(stem: &str) -> String {
          --document {stem}.md`: all but what stands between the marks of a reading is written \
          again. -->\n\n\
          Tables 3, 4, 5, 11 and 12 of the ALBERT paper (Lan et al. 2020, arXiv 1909.11942) around a \
-         model that is smaller by orders of magnitude and has seen less text by more: one thing is \
-         changed at a time, every model sees the same number of tokens, and all are fine-tuned \
-         alike. Levels cannot be compared with the paper's, so the differences from the base model \
+         model that is much smaller and has seen far less text: one thing is changed at a time, \
+         every model sees the same number of tokens, and all are fine-tuned alike. Levels cannot be compared with the paper's, so the differences from the base model \
          (in bold) stand beside the paper's differences from the same row. The columns:\n\n\
          - *masked words*, *sentence order*, *next sentence*: percent right on held-out text.\n\
          - *SST-2*, *MRPC*, *RTE*: accuracy on the development data after the last step of \
@@ -98,15 +98,17 @@ fn finetuning(experiment: &Experiment) -> Result<String> {
         text += &format!("; of SST-2's training data {count} examples");
     }
     text += ":\n\n```toml\n";
-    for (task, recipe) in &experiment.finetune {
-        text += &format!("[{task}]\n{}", toml::to_string(recipe)?);
-    }
+    let recipe = |(task, recipe): (&String, &toml::Table)| {
+        Ok(format!("[{task}]\n{}", toml::to_string(recipe)?))
+    };
+    text += &experiment.finetune.iter().map(recipe).collect::<Result<Vec<_>>>()?.join("\n");
     Ok(text + "```\n\n")
 }
 
 /// The machines, and how fast they were.
 fn throughput(results: &Results) -> String {
-    let machines: BTreeSet<&str> = results.pretrained().map(|line| line.machine.as_str()).collect();
+    let trained = results.pretrained().filter(|line| line.run != RANDOM);
+    let machines: BTreeSet<&str> = trained.map(|line| line.machine.as_str()).collect();
     if machines.is_empty() {
         return String::new();
     }
@@ -118,23 +120,42 @@ fn throughput(results: &Results) -> String {
     )
 }
 
-/// The base model beside its initial weights.
+/// The base model beside its initial weights, and beside knowing nothing but the labels.
 fn floor(results: &Results) -> String {
-    let names = [BASE, RANDOM];
-    let labels = ["base model", "its initial weights, fine-tuned alike"];
-    let mut columns = vec![("model".to_owned(), labels.map(str::to_owned).to_vec())];
-    let mut add = |title: String, cell: &dyn Fn(&str) -> String| {
-        columns.push((title, names.iter().map(|name| cell(name)).collect()));
+    let rows = [
+        ("base model", Some(BASE)),
+        ("its initial weights, fine-tuned alike", Some(RANDOM)),
+        ("always the commonest label", None),
+    ];
+    let mut columns = vec![("model".to_owned(), rows.map(|(label, _)| label.to_owned()).to_vec())];
+    let mut add = |title: String, cell: &dyn Fn(Option<&str>) -> Values| {
+        columns.push((title, rows.iter().map(|(_, run)| cell(*run).percent()).collect()));
     };
-    let masked = |line: &Scored| line.mlm_accuracy;
-    let sentence = |line: &Scored| line.sentence_accuracy;
-    add("masked words".into(), &|run| of_text(results, run, "order", masked).percent());
-    add("sentence order".into(), &|run| of_text(results, run, "order", sentence).percent());
+    let text = |run: Option<&str>, value: fn(&Scored) -> Option<f64>| {
+        run.map(|run| of_text(results, run, "order", value)).unwrap_or_default()
+    };
+    add("masked words".into(), &|run| text(run, |line| line.mlm_accuracy));
+    add("sentence order".into(), &|run| text(run, |line| line.sentence_accuracy));
     for (task, _) in TASKS {
-        add(task.name().to_uppercase(), &|run| of_task(results, run, task).percent());
+        add(task.name().to_uppercase(), &|run| match run {
+            Some(run) => of_task(results, run, task),
+            None => Values(commonest(results, task).into_iter().collect()),
+        });
     }
-    add("mean".into(), &|run| of_tasks(results, run).percent());
-    format!("What fine-tuning does without pre-training:\n\n{}\n", markdown(&columns, &[false; 2]))
+    add("mean".into(), &|run| match run {
+        Some(run) => of_tasks(results, run),
+        None => {
+            let shares: Option<Vec<f64>> =
+                TASKS.iter().map(|(task, _)| commonest(results, *task)).collect();
+            Values(Values(shares.unwrap_or_default()).mean().into_iter().collect())
+        }
+    });
+    format!("What fine-tuning does without pre-training:\n\n{}\n", markdown(&columns, &[false; 3]))
+}
+
+/// The share of the commonest label in the development data of a task.
+fn commonest(results: &Results, task: Task) -> Option<f64> {
+    results.finetuned().find(|line| line.task == task.name()).map(|line| line.commonest_label)
 }
 
 /// Every run of pre-training, and what diverged.

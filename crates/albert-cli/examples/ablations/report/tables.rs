@@ -135,7 +135,10 @@ pub(super) fn of(table: &Table, results: &Results) -> String {
     }
     let base = of_tasks(results, BASE);
     add("mean", &|row| of_tasks(results, &row.run).percent());
-    add("difference", &|row| of_tasks(results, &row.run).difference(&base));
+    add("difference", &|row| match row.run.as_str() {
+        BASE => base.mean().map_or_else(|| NOTHING.to_owned(), |_| signed(0.0)),
+        run => of_tasks(results, run).difference(&base),
+    });
     columns.extend(of_paper(table));
     let is_base: Vec<bool> = table.rows.iter().map(|row| row.run == BASE).collect();
     markdown(&columns, &is_base)
