@@ -136,7 +136,7 @@ pub(super) fn of(table: &Table, results: &Results) -> String {
     let base = of_tasks(results, BASE);
     add("mean", &|row| of_tasks(results, &row.run).percent());
     add("difference", &|row| match row.run.as_str() {
-        BASE => signed(0.0),
+        BASE => base.mean().map_or_else(|| NOTHING.to_owned(), |_| signed(0.0)),
         run => of_tasks(results, run).difference(&base),
     });
     columns.extend(of_paper(table));
