@@ -21,8 +21,9 @@ pub(super) fn head(stem: &str) -> String {
          again. -->\n\n\
          Tables 3, 4, 5, 11 and 12 of the ALBERT paper (Lan et al. 2020, arXiv 1909.11942) around a \
          model that is much smaller and has seen far less text: one thing is changed at a time, \
-         every model sees the same number of tokens, and all are fine-tuned alike. Levels cannot be compared with the paper's, so the differences from the base model \
-         (in bold) stand beside the paper's differences from the same row. The columns:\n\n\
+         every model sees the same number of tokens, and all are fine-tuned alike. Levels cannot be \
+         compared with the paper's, so the differences from the base model (in bold) stand beside \
+         the paper's differences from the same row. The columns:\n\n\
          - *masked words*, *sentence order*, *next sentence*: percent right on held-out text.\n\
          - *SST-2*, *MRPC*, *RTE*: accuracy on the development data after the last step of \
          fine-tuning, in percent; *mean*: of the three. The paper's average is over SQuAD 1.1 and \
