@@ -21,13 +21,14 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::app::App;
 use crate::call::ComputedTokens;
 use crate::error::{ApiError, Refused};
+use crate::routes::page::is_of_page;
 
 /// The header with the id of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What answers nothing of the models, and so needs no key: a page has to be there to ask for one,
 /// and a load balancer has none.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+const OPEN: [&str; 3] = ["/health", "/openapi.json", "/ready"];
 
 /// Puts the layers around the routes, the last one outermost.
 pub(crate) fn surround(router: Router, app: &Arc<App>) -> albert::Result<Router> {
@@ -59,8 +60,9 @@ async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -
 /// Refuses whoever has no key, where one is needed.
 async fn check_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let keys = &app.settings.api_keys;
-    if keys.is_empty() || OPEN.contains(&request.uri().path()) || is_known(request.headers(), keys)
-    {
+    let path = request.uri().path();
+    let is_open = OPEN.contains(&path) || is_of_page(path);
+    if keys.is_empty() || is_open || is_known(request.headers(), keys) {
         return next.run(request).await;
     }
     let message = "this server wants a key: send Authorization: Bearer KEY";

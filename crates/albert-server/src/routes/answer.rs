@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{count, too_long, write};
+use super::{Answered, count, too_long, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -77,6 +77,8 @@ struct Ask {
 }
 
 /// Finds the answers to questions in texts.
+#[utoipa::path(post, path = "/v1/answer", tag = "tasks", request_body = AnswerRequest,
+    responses((status = 200, description = "The answer to each question", body = Answered<QuestionAnswer>)))]
 pub(super) async fn answer(
     State(app): State<Arc<App>>,
     request: Json<AnswerRequest>,

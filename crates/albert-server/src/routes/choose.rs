@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{too_long, write};
+use super::{Answered, too_long, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -60,6 +60,8 @@ struct Choose {
 }
 
 /// Chooses the best of several options, given a text and a question.
+#[utoipa::path(post, path = "/v1/choose", tag = "tasks", request_body = ChooseRequest,
+    responses((status = 200, description = "The best option of each question", body = Answered<ChooseAnswer>)))]
 pub(super) async fn choose(
     State(app): State<Arc<App>>,
     request: Json<ChooseRequest>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::{too_long, write};
+use super::{Answered, too_long, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -84,6 +84,8 @@ struct Classify {
 }
 
 /// Labels texts, or pairs of texts.
+#[utoipa::path(post, path = "/v1/classify", tag = "tasks", request_body = ClassifyRequest,
+    responses((status = 200, description = "A label for each text", body = Answered<ClassifyAnswer>)))]
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
     request: Json<ClassifyRequest>,

@@ -99,6 +99,8 @@ pub(super) struct Embed {
 }
 
 /// Turns texts into vectors.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "OpenAI", request_body = EmbeddingsRequest,
+    responses((status = 200, description = "A vector for each text", body = EmbeddingsAnswer)))]
 pub(super) async fn embeddings(
     State(app): State<Arc<App>>,
     request: Json<EmbeddingsRequest>,

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{count, write};
+use super::{Answered, count, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -62,6 +62,8 @@ struct FillMask {
 }
 
 /// Fills in the words that stand behind `[MASK]`.
+#[utoipa::path(post, path = "/v1/fill-mask", tag = "tasks", request_body = FillMaskRequest,
+    responses((status = 200, description = "Words for each mask", body = Answered<FillMaskAnswer>)))]
 pub(super) async fn fill_mask(
     State(app): State<Arc<App>>,
     request: Json<FillMaskRequest>,

@@ -6,10 +6,13 @@ mod classify;
 mod embeddings;
 mod fill_mask;
 mod models;
+mod openapi;
 mod order;
+pub(crate) mod page;
 mod similarity;
 mod status;
 mod tag;
+mod tei;
 
 use std::sync::Arc;
 
@@ -50,6 +53,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/metrics", get(status::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .merge(page::routes())
+        .merge(tei::routes())
         .method_not_allowed_fallback(not_allowed)
         .fallback(not_found)
         .with_state(app)

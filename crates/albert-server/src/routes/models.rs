@@ -68,11 +68,16 @@ fn object(served: &Served) -> ModelObject {
 }
 
 /// Lists the models that are served, and what each can do.
+#[utoipa::path(get, path = "/v1/models", tag = "OpenAI",
+    responses((status = 200, description = "The models", body = ModelList)))]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     json(&ModelList { object: "list", data: app.models.all().iter().map(object).collect() })
 }
 
 /// Says what a model can do.
+#[utoipa::path(get, path = "/v1/models/{id}", tag = "OpenAI",
+    params(("id" = String, Path, description = "The name of the model")),
+    responses((status = 200, description = "The model", body = ModelObject)))]
 pub(super) async fn one(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{too_long, write};
+use super::{Answered, too_long, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -58,6 +58,8 @@ struct Order {
 }
 
 /// Says whether two texts are in order or swapped, or puts several in their likeliest order.
+#[utoipa::path(post, path = "/v1/order", tag = "tasks", request_body = OrderRequest,
+    responses((status = 200, description = "What is said of each list", body = Answered<OrderAnswer>)))]
 pub(super) async fn order(
     State(app): State<Arc<App>>,
     request: Json<OrderRequest>,

@@ -39,6 +39,8 @@ pub(super) struct SimilarityAnswer {
 }
 
 /// Says how alike texts are: the cosine between their vectors.
+#[utoipa::path(post, path = "/v1/similarity", tag = "tasks", request_body = SimilarityRequest,
+    responses((status = 200, description = "How alike each text is to each", body = SimilarityAnswer)))]
 pub(super) async fn similarity(
     State(app): State<Arc<App>>,
     request: Json<SimilarityRequest>,

@@ -43,6 +43,8 @@ struct ModelStats {
 }
 
 /// Says that the process lives.
+#[utoipa::path(get, path = "/health", tag = "server",
+    responses((status = 200, description = "The process lives")))]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     match app.phase() {
         Phase::ShuttingDown => app.check_ready().map(|()| ok()),
@@ -51,6 +53,8 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Result<Response, ApiE
 }
 
 /// Says whether the server answers requests now.
+#[utoipa::path(get, path = "/ready", tag = "server",
+    responses((status = 200, description = "Requests are answered")))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     app.check_ready().map(|()| ok())
 }
@@ -60,6 +64,8 @@ fn ok() -> Response {
 }
 
 /// Measurements in Prometheus' format.
+#[utoipa::path(get, path = "/metrics", tag = "server",
+    responses((status = 200, description = "Measurements in the text format of OpenMetrics")))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     for served in app.models.all() {
         let (tokens, requests) = app.engine.depth(served.index);
@@ -71,6 +77,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 /// The server in numbers.
+#[utoipa::path(get, path = "/v1/stats", tag = "server",
+    responses((status = 200, description = "The server in numbers", body = Stats)))]
 pub(super) async fn stats(State(app): State<Arc<App>>) -> Response {
     let models: Vec<ModelStats> = app
         .models

@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::write;
+use super::{Answered, write};
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read};
@@ -83,6 +83,8 @@ struct Tag {
 }
 
 /// Finds names, places, amounts: what a model of entities marks.
+#[utoipa::path(post, path = "/v1/tag", tag = "tasks", request_body = TagRequest,
+    responses((status = 200, description = "The entities of each text", body = Answered<TagAnswer>)))]
 pub(super) async fn tag(
     State(app): State<Arc<App>>,
     request: Json<TagRequest>,
