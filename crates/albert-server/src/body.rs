@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
@@ -13,6 +14,10 @@ use crate::error::ApiError;
 
 /// Larger bodies are parsed on a thread for texts.
 const PARSED_AT_ONCE: usize = 1 << 16;
+
+/// Bytes of a body that are read to be thrown away: a caller who is still writing would find the
+/// connection closed, instead of the refusal.
+const THROWN_AWAY: usize = 32 << 20;
 
 /// A body of JSON, and how many bytes it had.
 pub(crate) struct Json<T> {
@@ -58,20 +63,31 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
         let message = format!("the body has more than {limit} bytes: send less at a time");
         ApiError::too_much("body_too_large", message)
     };
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit as u64) {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // Who asks before he sends is told before he does.
+    let asks = headers.contains_key(header::EXPECT);
+    if length.is_some_and(|length| length > limit && (asks || length > limit + THROWN_AWAY)) {
         return Err(too_large());
     }
-    let body: Limited<Body> = Limited::new(request.into_body(), limit);
-    match body.collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => {
+    let (mut body, mut whole, mut seen) = (request.into_body(), BytesMut::new(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
             let message = "the body ended before it was whole";
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message))
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message));
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        seen += piece.len();
+        if seen <= limit {
+            whole.extend_from_slice(&piece);
+        } else if seen <= limit + THROWN_AWAY {
+            whole = BytesMut::new();
+        } else {
+            break;
         }
     }
+    if seen > limit { Err(too_large()) } else { Ok(whole.freeze()) }
 }
 
 /// The value of a body.
@@ -116,7 +132,7 @@ mod tests {
             (&b"{"[..], 400, None, "EOF"),
             (b"", 400, None, "EOF"),
             (b"{\"texts\": [\"\xff\"]}", 400, None, "invalid unicode"),
-            (b"{\"texts\": [\"\\ud800\"]}", 400, None, "surrogate"),
+            (b"{\"texts\": [\"\\ud800\"]}", 400, None, "hex escape"),
             (b"{\"texts\": [1e999]}", 400, None, "out of range"),
             (b"{\"texts\": []} x", 400, None, "trailing"),
             (b"{\"texts\": [\"a\", 3]}", 422, Some("texts[1]"), "expected a string"),
