@@ -19,6 +19,7 @@ mod plot;
 mod prepare;
 mod pretrain;
 mod report;
+mod serve;
 mod similarity;
 mod tag;
 mod task_data;
@@ -54,6 +55,7 @@ enum Command {
     Similarity(similarity::Arguments),
     FillMask(fill_mask::Arguments),
     Order(order::Arguments),
+    Serve(Box<serve::Arguments>),
     Forward(forward::Arguments),
     Download(download::Arguments),
     Inspect(inspect::Arguments),
@@ -81,6 +83,7 @@ impl Arguments {
             Command::Similarity(arguments) => arguments.run(),
             Command::FillMask(arguments) => arguments.run(),
             Command::Order(arguments) => arguments.run(),
+            Command::Serve(arguments) => arguments.run(),
             Command::Forward(arguments) => arguments.run(),
             Command::Download(arguments) => arguments.run(),
             Command::Inspect(arguments) => arguments.run(),

@@ -5,19 +5,15 @@
 mod decode;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::encode::{self, EncodeOptions, Window, Windows};
-use super::{Model, TooLong};
+use super::{Model, Operation, Output, Sequence, TooLong};
 use crate::config::Head;
 use crate::error::{Error, Result};
+use crate::model::JointScores;
 use crate::tokenizer::Encoding;
 use decode::Asked;
-
-/// Starts, and ends of each, that the joint head is asked for; the original's `start_n_top` and
-/// `end_n_top`.
-const JOINT_BEAM: usize = 5;
 
 /// How contexts are read and answers chosen. The names are those of the original's flags.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +90,10 @@ pub struct Answers {
     pub(crate) logits: Vec<(f64, f64)>,
 }
 
+/// A question, and its context in the windows it is read in.
+#[derive(Debug, Clone)]
+pub struct ReadQuestion(Windows);
+
 /// A model with a head for questions.
 #[derive(Clone)]
 pub struct QuestionAnswerer {
@@ -162,7 +162,7 @@ impl QuestionAnswerer {
     /// A question or a context without words; a question that is too long, or one that leaves no
     /// room for the context. The message counts the questions from 1.
     pub fn answer(&self, pairs: &[(&str, &str)]) -> Result<Vec<Answers>> {
-        let questions = self.read(pairs)?;
+        let questions = self.read_all(pairs)?;
         let asked = pairs.iter().zip(&questions);
         let asked: Vec<_> = asked.map(|(&(_, context), windows)| (context, windows)).collect();
         self.answer_windows(&asked)
@@ -170,33 +170,64 @@ impl QuestionAnswerer {
 
     /// Answers questions that are tokens already, each with its context.
     pub(crate) fn answer_windows(&self, asked: &[(&str, &Windows)]) -> Result<Vec<Answers>> {
-        let windows = || asked.iter().flat_map(|(_, question)| &question.windows);
-        let inputs: Vec<&Encoding> = windows().map(|window| &window.encoding).collect();
+        let sequences: Vec<Sequence> =
+            asked.iter().flat_map(|(_, windows)| self.sequences(windows)).collect();
+        let outputs = self.model.compute_all(self.operation(), &sequences)?;
+        let mut rest = &outputs[..];
+        let mut one = |&(context, windows): &(&str, &Windows)| {
+            let own = rest.split_off(..windows.windows.len()).expect("an output for each window");
+            self.decode(context, windows, own)
+        };
+        Ok(asked.iter().map(&mut one).collect())
+    }
+
+    /// What is computed of what it reads.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        if self.joint { Operation::JointAnswers } else { Operation::TokenLogits }
+    }
+
+    /// What the model reads of one question: a sequence for each window.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn read(&self, question: &str, context: &str) -> Result<(ReadQuestion, Vec<Sequence>)> {
+        let tokens = Arc::new(encode::tokens(self.model.tokenizer(), context)?);
+        let windows = self.windows(question, tokens)?;
+        let sequences = self.sequences(&windows);
+        Ok((ReadQuestion(windows), sequences))
+    }
+
+    /// The answers to a question about `context`, from what was computed of its windows.
+    #[must_use]
+    pub fn conclude(&self, context: &str, read: &ReadQuestion, outputs: &[Output]) -> Answers {
+        self.decode(context, &read.0, outputs)
+    }
+
+    fn decode(&self, context: &str, windows: &Windows, outputs: &[Output]) -> Answers {
+        let asked = Asked { context, windows };
         if self.joint {
-            let of = |(_, question): &(&str, &'_ Windows)| {
-                let rows =
-                    |window: &Window| question.first_row..question.first_row + window.tokens.len();
-                question.windows.iter().map(rows).collect::<Vec<_>>()
-            };
-            let rows: Vec<Range<usize>> = asked.iter().flat_map(of).collect();
-            let scores = self.model.in_batches(&inputs, |batch, range, space| {
-                self.model.inference().joint_answers(batch, &rows[range], JOINT_BEAM, space)
-            })?;
-            return Ok(decode(asked, &scores, |asked, of| self.options.decode_joint(asked, of)));
+            let scores: Vec<&JointScores> = outputs.iter().map(Output::joint).collect();
+            return self.options.decode_joint(&asked, &scores);
         }
-        let logits = self.model.in_batches(&inputs, |batch, _, space| {
-            let logits = self.model.inference().token_logits(batch, space);
-            let rows = batch.starts().windows(2).map(|ends| 2 * ends[0]..2 * ends[1]);
-            rows.map(|rows| logits[rows].to_vec()).collect::<Vec<Vec<f32>>>()
-        })?;
-        Ok(decode(asked, &logits, |asked, of| self.options.decode_plain(asked, of)))
+        let logits: Vec<&[f32]> = outputs.iter().map(Output::numbers).collect();
+        self.options.decode_plain(&asked, &logits)
+    }
+
+    fn sequences(&self, question: &Windows) -> Vec<Sequence> {
+        let sequence = |window: &Window| {
+            let rows = question.first_row..question.first_row + window.tokens.len();
+            let rows = if self.joint { rows } else { 0..0 };
+            Sequence::with_rows(&window.encoding, rows)
+        };
+        question.windows.iter().map(sequence).collect()
     }
 
     /// The windows of all questions. The tokens of a context are found once, however many
     /// questions are about it.
-    fn read(&self, pairs: &[(&str, &str)]) -> Result<Vec<Windows>> {
+    fn read_all(&self, pairs: &[(&str, &str)]) -> Result<Vec<Windows>> {
         let mut known: HashMap<&str, Arc<Encoding>> = HashMap::new();
-        let (tokenizer, options) = (self.model.tokenizer(), self.encode_options());
+        let tokenizer = self.model.tokenizer();
         let mut read = |question, context| {
             let context = match known.get(context) {
                 Some(tokens) => Arc::clone(tokens),
@@ -206,19 +237,24 @@ impl QuestionAnswerer {
                     tokens
                 }
             };
-            if context.is_empty() {
-                return Err(Error::input(
-                    "there is no word in the context: give the text that may answer it",
-                ));
-            }
-            let question = self.fit(encode::tokens(tokenizer, question)?)?;
-            encode::windows(tokenizer, &question, context, &options)
+            self.windows(question, context)
         };
         let number = |(number, &(question, context))| {
             let windows: Result<Windows> = read(question, context);
             windows.map_err(|error| Error::input(format!("question {number}: {error}")))
         };
         (1..).zip(pairs).map(number).collect()
+    }
+
+    fn windows(&self, question: &str, context: Arc<Encoding>) -> Result<Windows> {
+        if context.is_empty() {
+            return Err(Error::input(
+                "there is no word in the context: give the text that may answer it",
+            ));
+        }
+        let tokenizer = self.model.tokenizer();
+        let question = self.fit(encode::tokens(tokenizer, question)?)?;
+        encode::windows(tokenizer, &question, context, &self.encode_options())
     }
 
     /// How its options say that questions and contexts become inputs.
@@ -257,19 +293,4 @@ impl Answer {
     pub fn text<'a>(&self, context: &'a str) -> &'a str {
         &context[self.start..self.end]
     }
-}
-
-/// What `decode` makes of each question and what was computed for its windows.
-fn decode<T>(
-    asked: &[(&str, &Windows)],
-    computed: &[T],
-    decode: impl Fn(&Asked<'_>, &[T]) -> Answers,
-) -> Vec<Answers> {
-    let mut rest = computed;
-    let mut one = |&(context, windows): &(&str, &Windows)| {
-        let (of_question, others) = rest.split_at(windows.windows.len());
-        rest = others;
-        decode(&Asked { context, windows }, of_question)
-    };
-    asked.iter().map(&mut one).collect()
 }

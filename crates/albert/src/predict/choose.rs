@@ -1,7 +1,7 @@
 //! The best of several options, given a text: RACE's questions, the endings of a story.
 
 use super::encode::{option_input, tokens};
-use super::{Input, Model, TooLong, largest, softmax};
+use super::{Input, Model, Operation, Output, Sequence, TooLong, largest, softmax};
 use crate::config::Head;
 use crate::error::{Error, Result};
 use crate::tokenizer::Encoding;
@@ -59,28 +59,43 @@ impl Chooser {
     /// # Errors
     /// A question with fewer than two options, or with a context that is too long.
     pub fn choose(&self, questions: &[Question<'_>]) -> Result<Vec<Choice>> {
-        let mut encodings = Vec::new();
+        let mut sequences = Vec::new();
         for question in questions {
-            if question.options.len() < 2 {
-                let count = question.options.len();
-                let message =
-                    format!("there is nothing to choose: {count} options, at least 2 are needed");
-                return Err(Error::input(message));
-            }
-            for option in question.options {
-                encodings.push(self.encode(question.context, &filled(question.question, option))?);
-            }
+            sequences.extend(self.read(question)?);
         }
-        let logits: Vec<f32> = self.model.in_batches(&encodings, |batch, _, space| {
-            self.model.inference().sequence_logits(batch, space)
-        })?;
-        let mut rest = &logits[..];
+        let outputs = self.model.compute_all(Operation::SequenceLogits, &sequences)?;
+        let mut rest = &outputs[..];
         let choice = |question: &Question<'_>| {
-            let own = rest.split_off(..question.options.len()).expect("a logit for each option");
-            let scores = softmax(own);
-            Choice { index: largest(&scores).0, scores }
+            let own = rest.split_off(..question.options.len()).expect("an output for each option");
+            self.conclude(own)
         };
         Ok(questions.iter().map(choice).collect())
+    }
+
+    /// What the model reads of one question: a sequence for each option, for
+    /// [`Operation::SequenceLogits`].
+    ///
+    /// # Errors
+    /// As [`choose`](Self::choose).
+    pub fn read(&self, question: &Question<'_>) -> Result<Vec<Sequence>> {
+        if question.options.len() < 2 {
+            let count = question.options.len();
+            let message =
+                format!("there is nothing to choose: {count} options, at least 2 are needed");
+            return Err(Error::input(message));
+        }
+        let read = |option: &String| {
+            Ok(self.encode(question.context, &filled(question.question, option))?.into())
+        };
+        question.options.iter().map(read).collect()
+    }
+
+    /// The best option, from what was computed of each.
+    #[must_use]
+    pub fn conclude(&self, outputs: &[Output]) -> Choice {
+        let logits: Vec<f32> = outputs.iter().map(|output| output.numbers()[0]).collect();
+        let scores = softmax(&logits);
+        Choice { index: largest(&scores).0, scores }
     }
 
     fn encode(&self, context: &str, option: &str) -> Result<Encoding> {

@@ -1,6 +1,6 @@
 //! Labels, or numbers, for texts and pairs.
 
-use super::{Input, Model, TooLong, largest, softmax};
+use super::{Input, Model, Operation, Output, Sequence, TooLong, largest, softmax};
 use crate::config::{Head, Problem};
 use crate::error::{Error, Result};
 use crate::model::{ExitPolicy, Exited};
@@ -118,16 +118,31 @@ impl Classifier {
     }
 
     fn exited<'a, I: Into<Input<'a>> + Copy>(&self, inputs: &[I]) -> Result<Vec<Exited>> {
-        let encodings = self.model.encode_all(inputs, self.too_long)?;
+        let sequences = self.model.read_all(inputs, |input| self.read(input))?;
         let model = self.model.inference();
-        self.model.in_batches(&encodings, |batch, _, space| {
-            if let Some(policy) = self.early_exit {
-                return model.sequence_logits_early(batch, policy, space);
-            }
-            let logits = model.sequence_logits(batch, space);
-            let rows = logits.chunks(self.labels().len());
-            rows.map(|row| Exited { logits: row.to_vec(), depth: model.depth() }).collect()
-        })
+        if let Some(policy) = self.early_exit {
+            return self.model.in_batches(&sequences, |batch, _, space| {
+                model.sequence_logits_early(batch, policy, space)
+            });
+        }
+        let outputs = self.model.compute_all(Operation::SequenceLogits, &sequences)?;
+        let whole =
+            |output: &Output| Exited { logits: output.numbers().to_vec(), depth: model.depth() };
+        Ok(outputs.iter().map(whole).collect())
+    }
+
+    /// What the model reads of one text or pair, for [`Operation::SequenceLogits`].
+    ///
+    /// # Errors
+    /// A text that is too long.
+    pub fn read<'a>(&self, input: impl Into<Input<'a>>) -> Result<Sequence> {
+        Ok(self.model.encode(input.into(), self.too_long)?.into())
+    }
+
+    /// The scores of a text of which `output` was computed, without exiting early.
+    #[must_use]
+    pub fn conclude(&self, output: &Output) -> Scores {
+        self.scores(output.numbers().to_vec())
     }
 
     fn scores(&self, logits: Vec<f32>) -> Scores {

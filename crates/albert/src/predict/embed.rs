@@ -1,6 +1,6 @@
 //! Vectors for texts, and how alike two are.
 
-use super::{Input, Model, TooLong};
+use super::{Input, Model, Operation, Output, Sequence, TooLong};
 use crate::error::{Error, Result};
 use crate::model::Pooling;
 
@@ -51,15 +51,33 @@ impl Embedder {
     /// # Errors
     /// A text that is too long.
     pub fn embed<'a, I: Into<Input<'a>> + Copy>(&self, inputs: &[I]) -> Result<Vec<Vec<f32>>> {
-        let encodings = self.model.encode_all(inputs, self.too_long)?;
-        let mut embeddings = self.model.in_batches(&encodings, |batch, _, space| {
-            let rows = self.model.inference().embed(batch, self.pooling, space);
-            rows.chunks(self.width()).map(<[f32]>::to_vec).collect()
-        })?;
+        let sequences = self.model.read_all(inputs, |input| self.read(input))?;
+        let outputs = self.model.compute_all(self.operation(), &sequences)?;
+        Ok(outputs.iter().map(|output| self.conclude(output)).collect())
+    }
+
+    /// What is computed of what it reads.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        Operation::Embedding(self.pooling)
+    }
+
+    /// What the model reads of one text or pair.
+    ///
+    /// # Errors
+    /// A text that is too long.
+    pub fn read<'a>(&self, input: impl Into<Input<'a>>) -> Result<Sequence> {
+        Ok(self.model.encode(input.into(), self.too_long)?.into())
+    }
+
+    /// The vector of a text of which `output` was computed.
+    #[must_use]
+    pub fn conclude(&self, output: &Output) -> Vec<f32> {
+        let mut embedding = output.numbers().to_vec();
         if self.normalized {
-            embeddings.iter_mut().for_each(|x| normalize(x));
+            normalize(&mut embedding);
         }
-        Ok(embeddings)
+        embedding
     }
 }
 

@@ -1,6 +1,6 @@
 //! Words for the masks of a text.
 
-use super::{Input, Model, TooLong, softmax};
+use super::{Input, Model, Operation, Output, Sequence, TooLong, softmax};
 use crate::error::{Error, Result};
 use crate::tokenizer::Encoding;
 
@@ -75,33 +75,42 @@ impl MaskFiller {
     /// # Errors
     /// A text without a mask, or one longer than the model's positions.
     pub fn fill(&self, texts: &[&str], top_k: usize) -> Result<Vec<Vec<FilledMask>>> {
-        let encodings: Result<Vec<Encoding>> = texts.iter().map(|text| self.encode(text)).collect();
-        let encodings = encodings?;
-        let model = self.model.inference();
-        self.model.in_batches(&encodings, |batch, range, space| {
-            let masks: Vec<Vec<usize>> = encodings[range].iter().map(|e| self.masks(e)).collect();
-            let starts = batch.starts().iter().zip(&masks);
-            let rows = starts.flat_map(|(start, masks)| masks.iter().map(move |m| start + m));
-            let rows: Vec<u32> = rows.map(|row| row as u32).collect();
-            let logits = model.masked_words(batch, &rows, space);
-            let mut of_rows = logits.chunks(model.config().vocab_size);
-            let mut fill = |&position: &usize| {
-                let logits = of_rows.next().expect("a row of logits per mask");
-                FilledMask { position, predictions: self.likeliest(logits, top_k) }
-            };
-            masks.iter().map(|masks| masks.iter().map(&mut fill).collect()).collect()
+        let sequences: Vec<Sequence> =
+            texts.iter().map(|text| self.read(text)).collect::<Result<_>>()?;
+        // The logits of a mask are as many as there are words: no more of them than of a batch.
+        self.model.in_batches(&sequences, |batch, range, space| {
+            let sequences = &sequences[range];
+            let outputs = self.model.outputs(Operation::MaskedWords, batch, sequences, space);
+            let fill = |(sequence, output)| self.conclude(sequence, output, top_k);
+            sequences.iter().zip(&outputs).map(fill).collect()
         })
     }
 
-    fn encode(&self, text: &str) -> Result<Encoding> {
+    /// What the model reads of one text, for [`Operation::MaskedWords`]; its rows are the masks.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub fn read(&self, text: &str) -> Result<Sequence> {
         let encoding = self.model.encode(Input::from(text), TooLong::Refuse)?;
-        if !self.masks(&encoding).is_empty() {
-            return Ok(encoding);
+        let masks = self.masks(&encoding);
+        if !masks.is_empty() {
+            return Ok(Sequence::with_rows(&encoding, masks));
         }
         let start: String = text.chars().take(60).collect();
         Err(Error::input(format!(
             "there is no [MASK] in {start:?}: write [MASK] where a word is to be filled in"
         )))
+    }
+
+    /// The `top_k` likeliest words for every mask of what was read, from what was computed of it.
+    #[must_use]
+    pub fn conclude(&self, read: &Sequence, output: &Output, top_k: usize) -> Vec<FilledMask> {
+        let logits = output.numbers().chunks(self.model.config().vocab_size);
+        let fill = |(&row, logits): (&u32, &[f32])| FilledMask {
+            position: row as usize,
+            predictions: self.likeliest(logits, top_k),
+        };
+        read.rows().iter().zip(logits).map(fill).collect()
     }
 
     /// The places of the masks.

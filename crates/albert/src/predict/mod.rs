@@ -8,24 +8,25 @@ mod embed;
 pub(crate) mod encode;
 mod fill_mask;
 mod sentence_order;
+mod sequence;
 mod tag;
 mod text;
 mod windows;
 mod zero_shot;
 
-use std::borrow::Borrow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer};
+pub use answer::{Answer, AnswerOptions, Answers, QuestionAnswerer, ReadQuestion};
 pub use choose::{Choice, Chooser, Question};
 pub use classify::{Classifier, ScoredAt, Scores};
 pub use embed::{Embedder, cosine_similarity};
 pub use encode::EncodeOptions;
 pub use fill_mask::{FilledMask, MaskFiller, Prediction};
 pub use sentence_order::{OrderScores, Ordered, SentenceOrder};
-pub use tag::{Entity, Grouping, Tagger};
+pub use sequence::{Operation, Output, Sequence};
+pub use tag::{Entity, Grouping, ReadText, Tagger};
 pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
 
 use crate::backend::{Cpu, Precision};
@@ -34,6 +35,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{Batch, InferenceModel, InferenceSpace};
 use crate::tokenizer::{Encoding, InputOptions, Tokenizer, Truncation};
+use sequence::Ids;
 
 /// Tokens that are computed together; more would be no faster, and take more memory.
 const TOKENS_PER_BATCH: usize = 4096;
@@ -208,36 +210,35 @@ impl Model {
         Ok(encoding)
     }
 
-    /// The tokens of many; errors say which of them is at fault, counted from 1.
-    fn encode_all<'a, I: Into<Input<'a>> + Copy>(
+    /// What `read` makes of each input; errors say which of them is at fault, counted from 1.
+    fn read_all<'a, I: Into<Input<'a>> + Copy>(
         &self,
         inputs: &[I],
-        too_long: TooLong,
-    ) -> Result<Vec<Encoding>> {
-        let encode = |(&input, number): (&I, usize)| {
-            let encoding = self.encode(input.into(), too_long);
-            encoding.map_err(|error| error.about_one_of(inputs.len(), "text", number))
+        read: impl Fn(Input<'a>) -> Result<Sequence>,
+    ) -> Result<Vec<Sequence>> {
+        let read = |(&input, number): (&I, usize)| {
+            read(input.into()).map_err(|error| error.about_one_of(inputs.len(), "text", number))
         };
-        inputs.iter().zip(1..).map(encode).collect()
+        inputs.iter().zip(1..).map(read).collect()
     }
 
-    /// Runs `compute` on the encodings, so many at a time as are computed together; it is told
-    /// which, and gives what there is for each of them. Returns all in order.
-    pub(crate) fn in_batches<T, E: Borrow<Encoding>>(
+    /// Runs `compute` on the inputs, so many at a time as are computed together; it is told which,
+    /// and gives what there is for each of them. Returns all in order.
+    pub(crate) fn in_batches<T, I: Ids>(
         &self,
-        encodings: &[E],
+        inputs: &[I],
         mut compute: impl FnMut(&Batch, Range<usize>, &mut InferenceSpace) -> Vec<T>,
     ) -> Result<Vec<T>> {
-        let mut results = Vec::with_capacity(encodings.len());
+        let mut results = Vec::with_capacity(inputs.len());
         let mut start = 0;
-        while start < encodings.len() {
+        while start < inputs.len() {
             let mut batch = Batch::new();
             let mut end = start;
-            while let Some(next) = encodings.get(end).map(Borrow::borrow) {
-                if end > start && batch.tokens() + next.len() > TOKENS_PER_BATCH {
+            while let Some((ids, type_ids)) = inputs.get(end).map(Ids::ids) {
+                if end > start && batch.tokens() + ids.len() > TOKENS_PER_BATCH {
                     break;
                 }
-                batch.push(self.config(), &next.ids, &next.type_ids)?;
+                batch.push(self.config(), ids, type_ids)?;
                 end += 1;
             }
             results.extend(self.with_space(|space| compute(&batch, start..end, space)));

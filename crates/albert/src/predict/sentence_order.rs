@@ -1,6 +1,6 @@
 //! Which of two texts comes first, and in which order several follow each other.
 
-use super::{Input, Model, TooLong, softmax};
+use super::{Model, Operation, Output, Sequence, TooLong, softmax};
 use crate::config::Family;
 use crate::error::{Error, Result};
 
@@ -62,19 +62,29 @@ impl SentenceOrder {
     /// # Errors
     /// A pair that is too long.
     pub fn pairs(&self, pairs: &[(&str, &str)]) -> Result<Vec<OrderScores>> {
-        let scores = |logits: &[f32; 2]| {
-            let shares = softmax(logits);
-            OrderScores { in_order: shares[0], swapped: shares[1] }
-        };
-        Ok(self.logits(pairs)?.iter().map(scores).collect())
+        let outputs = self.outputs(pairs)?;
+        Ok(outputs.iter().map(|output| self.conclude_pair(output)).collect())
     }
 
-    fn logits<'a, I: Into<Input<'a>> + Copy>(&self, pairs: &[I]) -> Result<Vec<[f32; 2]>> {
-        let encodings = self.model.encode_all(pairs, self.too_long)?;
-        self.model.in_batches(&encodings, |batch, _, space| {
-            let logits = self.model.inference().sentence_order(batch, space);
-            logits.chunks(2).map(|logits| [logits[0], logits[1]]).collect()
-        })
+    fn outputs(&self, pairs: &[(&str, &str)]) -> Result<Vec<Output>> {
+        let read = |input| Ok(self.model.encode(input, self.too_long)?.into());
+        let sequences = self.model.read_all(pairs, read)?;
+        self.model.compute_all(Operation::SentenceOrder, &sequences)
+    }
+
+    /// What the model reads of a pair, for [`Operation::SentenceOrder`].
+    ///
+    /// # Errors
+    /// A pair that is too long.
+    pub fn read_pair(&self, first: &str, second: &str) -> Result<Sequence> {
+        Ok(self.model.encode((first, second).into(), self.too_long)?.into())
+    }
+
+    /// Whether a pair is in order, from what was computed of it.
+    #[must_use]
+    pub fn conclude_pair(&self, output: &Output) -> OrderScores {
+        let shares = softmax(output.numbers());
+        OrderScores { in_order: shares[0], swapped: shares[1] }
     }
 
     /// The likeliest order of each list of two or more texts. An order is as likely as the product
@@ -86,24 +96,35 @@ impl SentenceOrder {
     pub fn order(&self, lists: &[&[&str]]) -> Result<Vec<Ordered>> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for (texts, number) in lists.iter().zip(1..) {
-            let count = texts.len();
-            if !(2..=TEXTS_MAX).contains(&count) {
-                let message =
-                    format!("from 2 to {TEXTS_MAX} texts can be put in order, not {count}");
-                return Err(Error::input(message).about_one_of(lists.len(), "list", number));
-            }
-            pairs.extend(ways(count).map(|(a, b)| (texts[a], texts[b])));
+            check_count(texts.len())
+                .map_err(|error| error.about_one_of(lists.len(), "list", number))?;
+            pairs.extend(ways(texts.len()).map(|(a, b)| (texts[a], texts[b])));
         }
-        let mut logits = self.logits(&pairs)?.into_iter();
-        let order = |texts: &&[&str]| self.ordered(texts.len(), &mut logits);
-        Ok(lists.iter().map(order).collect())
+        let outputs = self.outputs(&pairs)?;
+        let mut rest = &outputs[..];
+        let mut order = |texts: &&[&str]| {
+            let own = rest.split_off(..ways(texts.len()).count()).expect("an output for each pair");
+            self.conclude(texts.len(), own)
+        };
+        Ok(lists.iter().map(&mut order).collect())
     }
 
-    /// From the logits of all pairs of `count` texts.
-    fn ordered(&self, count: usize, logits: &mut impl Iterator<Item = [f32; 2]>) -> Ordered {
+    /// What the model reads of one list: a sequence for each pair, for
+    /// [`Operation::SentenceOrder`].
+    ///
+    /// # Errors
+    /// As [`order`](Self::order).
+    pub fn read(&self, texts: &[&str]) -> Result<Vec<Sequence>> {
+        check_count(texts.len())?;
+        ways(texts.len()).map(|(a, b)| self.read_pair(texts[a], texts[b])).collect()
+    }
+
+    /// The order of a list of `count` texts, from what was computed of its pairs.
+    #[must_use]
+    pub fn conclude(&self, count: usize, outputs: &[Output]) -> Ordered {
         let mut follows = vec![vec![0.0f64; count]; count];
-        for ((a, b), [yes, no]) in ways(count).zip(logits) {
-            let margin = f64::from(yes - no);
+        for ((a, b), output) in ways(count).zip(outputs) {
+            let margin = f64::from(output.numbers()[0] - output.numbers()[1]);
             if self.model.config().family == Family::Bert {
                 follows[a][b] = margin;
             } else {
@@ -118,6 +139,14 @@ impl SentenceOrder {
         let (places, score) = likeliest_order(&follows);
         Ordered { places, score }
     }
+}
+
+/// Refuses lists that cannot be put in order.
+fn check_count(count: usize) -> Result<()> {
+    if (2..=TEXTS_MAX).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::input(format!("from 2 to {TEXTS_MAX} texts can be put in order, not {count}")))
 }
 
 /// Every pair of two of `count` places.

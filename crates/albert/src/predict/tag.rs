@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use super::encode::tokens;
 use super::text::{boundary, trim};
 use super::windows::best_window;
-use super::{Model, largest, softmax};
+use super::{Model, Operation, Output, Sequence, largest, softmax};
 use crate::config::Head;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Encoding, InputOptions};
@@ -52,6 +53,13 @@ pub struct Entity {
 pub struct Tagger {
     model: Model,
     grouping: Grouping,
+}
+
+/// A text as tokens, and the windows it is read in.
+#[derive(Debug, Clone)]
+pub struct ReadText {
+    encoding: Encoding,
+    windows: Vec<Range<usize>>,
 }
 
 /// A token, or a word, on its way to an entity.
@@ -120,31 +128,48 @@ impl Tagger {
     /// # Errors
     /// Only what the pipeline of a `tokenizer.json` may make fail.
     pub fn tag(&self, texts: &[&str]) -> Result<Vec<Vec<Entity>>> {
-        let options = InputOptions {
-            special_tokens_in_text: true,
-            special_tokens: false,
-            ..InputOptions::default()
-        };
-        let tokenizer = self.model.tokenizer();
-        let room = self.model.config().max_position_embeddings - 2;
-        let (mut encodings, mut inputs, mut windows) = (vec![], vec![], vec![]);
+        let (mut read, mut inputs) = (vec![], vec![]);
         for text in texts {
-            let encoding = tokenizer.encode_input(text, None, &options)?;
-            let of_text = windows_of(&encoding.words, room);
-            for window in &of_text {
-                let part = encoding.slice(window.clone());
-                inputs.push(tokenizer.assemble(part, None, &InputOptions::default())?);
-            }
-            encodings.push(encoding);
-            windows.push(of_text);
+            let (of_text, sequences) = self.read(text)?;
+            read.push(of_text);
+            inputs.extend(sequences);
         }
-        let mut logits = self.logits(&inputs)?.into_iter();
-        let mut tag = |((text, encoding), windows): ((&&str, &Encoding), &Vec<Range<usize>>)| {
-            let of_text: Vec<Vec<f32>> = logits.by_ref().take(windows.len()).collect();
-            let parts = self.parts(text, encoding, windows, &of_text);
-            entities(text, &parts, self.labels(), self.grouping)
+        let outputs = self.model.compute_all(Operation::TokenLogits, &inputs)?;
+        let mut rest = &outputs[..];
+        let mut tag = |(text, read): (&&str, &ReadText)| {
+            let own = rest.split_off(..read.windows.len()).expect("an output for each window");
+            self.conclude(text, read, own)
         };
-        Ok(texts.iter().zip(&encodings).zip(&windows).map(&mut tag).collect())
+        Ok(texts.iter().zip(&read).map(&mut tag).collect())
+    }
+
+    /// What the model reads of one text: a sequence for each window, for
+    /// [`Operation::TokenLogits`].
+    ///
+    /// # Errors
+    /// As [`tag`](Self::tag).
+    pub fn read(&self, text: &str) -> Result<(ReadText, Vec<Sequence>)> {
+        let encoding = tokens(self.model.tokenizer(), text)?;
+        let room = self.model.config().max_position_embeddings - 2;
+        let windows = windows_of(&encoding.words, room);
+        let sequences = self.sequences(&encoding, &windows)?;
+        Ok((ReadText { encoding, windows }, sequences))
+    }
+
+    /// The entities of a text, from what was computed of its windows.
+    #[must_use]
+    pub fn conclude(&self, text: &str, read: &ReadText, outputs: &[Output]) -> Vec<Entity> {
+        let parts = self.parts(text, read, outputs);
+        entities(text, &parts, self.labels(), self.grouping)
+    }
+
+    fn sequences(&self, encoding: &Encoding, windows: &[Range<usize>]) -> Result<Vec<Sequence>> {
+        let tokenizer = self.model.tokenizer();
+        let sequence = |window: &Range<usize>| {
+            let part = encoding.slice(window.clone());
+            Ok(tokenizer.assemble(part, None, &InputOptions::default())?.into())
+        };
+        windows.iter().map(sequence).collect()
     }
 
     /// For each word of sentences that are cut into words, the logits of its first token; `None` of
@@ -160,15 +185,13 @@ impl Tagger {
         for words in sentences {
             let encoding = tokenizer.encode_words(words)?;
             let windows = windows_of(&encoding.words, max_length - 2);
-            for window in &windows {
-                let part = encoding.slice(window.clone());
-                inputs.push(tokenizer.assemble(part, None, &InputOptions::default())?);
-            }
+            inputs.extend(self.sequences(&encoding, &windows)?);
             encodings.push((encoding.words, windows));
         }
-        let mut logits = self.logits(&inputs)?.into_iter();
+        let outputs = self.model.compute_all(Operation::TokenLogits, &inputs)?;
+        let mut rest = &outputs[..];
         let mut first_tokens = |(sentence, (words, windows)): (&&[String], WordsInWindows)| {
-            let of_sentence: Vec<Vec<f32>> = logits.by_ref().take(windows.len()).collect();
+            let of_sentence = rest.split_off(..windows.len()).expect("an output for each window");
             let mut found = vec![None; sentence.len()];
             for (token, word) in words.iter().enumerate() {
                 let word = word.expect("each token is of a word") as usize;
@@ -176,7 +199,7 @@ impl Tagger {
                     let window = best_window(&windows, token, |_| 0);
                     // After the `[CLS]` of the window.
                     let row = (token - windows[window].start + 1) * labels;
-                    found[word] = Some(of_sentence[window][row..row + labels].to_vec());
+                    found[word] = Some(of_sentence[window].numbers()[row..row + labels].to_vec());
                 }
             }
             found
@@ -184,24 +207,9 @@ impl Tagger {
         Ok(sentences.iter().zip(encodings).map(&mut first_tokens).collect())
     }
 
-    /// `[tokens, labels]` for each input, special tokens included.
-    fn logits(&self, inputs: &[Encoding]) -> Result<Vec<Vec<f32>>> {
-        let labels = self.labels().len();
-        self.model.in_batches(inputs, |batch, _, space| {
-            let logits = self.model.inference().token_logits(batch, space);
-            let rows = batch.starts().windows(2).map(|ends| ends[0] * labels..ends[1] * labels);
-            rows.map(|rows| logits[rows].to_vec()).collect()
-        })
-    }
-
     /// The tokens of a text with their scores, each from the best of the windows it is in.
-    fn parts(
-        &self,
-        text: &str,
-        encoding: &Encoding,
-        windows: &[Range<usize>],
-        logits: &[Vec<f32>],
-    ) -> Vec<Part> {
+    fn parts(&self, text: &str, read: &ReadText, outputs: &[Output]) -> Vec<Part> {
+        let ReadText { encoding, windows } = read;
         let labels = self.labels().len();
         let is_word_piece = self.model.tokenizer().is_word_piece();
         let part = |token: usize| {
@@ -218,7 +226,7 @@ impl Tagger {
                     encoding.ids[token] != self.model.tokenizer().special().unk
                         && continues_word(text, start)
                 };
-            let scores = softmax(&logits[window][row..row + labels]);
+            let scores = softmax(&outputs[window].numbers()[row..row + labels]);
             Part { range: start..end, continues, scores }
         };
         (0..encoding.len()).map(part).collect()

@@ -1,7 +1,7 @@
 //! Labels that a model was never trained on, by asking a model of entailment whether the text says
 //! "This example is LABEL." (Yin et al. 2019).
 
-use super::{Classifier, Input, Model, Scores, TooLong, softmax};
+use super::{Classifier, Input, Model, Output, Scores, Sequence, TooLong, softmax};
 use crate::config::Problem;
 use crate::error::{Error, Result};
 
@@ -94,16 +94,33 @@ impl ZeroShot {
             |text| self.hypotheses.iter().map(move |says| Input::from((text, says.as_str())));
         let pairs: Vec<Input<'_>> = texts.iter().flat_map(|&text| pair(text)).collect();
         let logits = self.classifier.logits(&pairs)?;
-        Ok(logits.chunks(self.labels.len()).map(|of_text| Scores(self.scores(of_text))).collect())
+        let of_texts = logits.chunks(self.labels.len());
+        Ok(of_texts.map(|of_text| self.scores(of_text.iter().map(Vec::as_slice))).collect())
+    }
+
+    /// What the model reads of one text, a sequence for each label, for
+    /// [`Operation::SequenceLogits`](super::Operation::SequenceLogits).
+    ///
+    /// # Errors
+    /// A text that is too long.
+    pub fn read(&self, text: &str) -> Result<Vec<Sequence>> {
+        let read = |says: &String| self.classifier.read((text, says.as_str()));
+        self.hypotheses.iter().map(read).collect()
+    }
+
+    /// The scores of a text, from what was computed of its sequences.
+    #[must_use]
+    pub fn conclude(&self, outputs: &[Output]) -> Scores {
+        self.scores(outputs.iter().map(Output::numbers))
     }
 
     /// From the logits of one text with each label.
-    fn scores(&self, logits: &[Vec<f32>]) -> Vec<f32> {
+    fn scores<'a>(&self, logits: impl Iterator<Item = &'a [f32]>) -> Scores {
         if self.several {
-            let alone = |x: &Vec<f32>| softmax(&[x[self.contradiction], x[self.entailment]])[1];
-            return logits.iter().map(alone).collect();
+            let alone = |x: &[f32]| softmax(&[x[self.contradiction], x[self.entailment]])[1];
+            return Scores(logits.map(alone).collect());
         }
-        let entailed: Vec<f32> = logits.iter().map(|x| x[self.entailment]).collect();
-        softmax(&entailed)
+        let entailed: Vec<f32> = logits.map(|x| x[self.entailment]).collect();
+        Scores(softmax(&entailed))
     }
 }

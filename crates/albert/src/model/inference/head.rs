@@ -137,8 +137,7 @@ impl InferenceModel {
     /// # Panics
     /// When the model has no such head.
     pub fn token_logits(&self, batch: &Batch, space: &mut InferenceSpace) -> Vec<f32> {
-        let (rows, stride) = self.encode(batch, space);
-        let hidden = gather(rows, stride, self.config.hidden_size, 0..batch.tokens());
+        let hidden = self.hidden_states(batch, space);
         self.head_logits(self.linear_head(), &hidden)
     }
 
@@ -150,6 +149,12 @@ impl InferenceModel {
         let mut out = vec![0.0; x.len() / self.config.hidden_size * linear.outputs()];
         linear.apply(self.isa, x, activation, &mut out);
         out
+    }
+
+    /// `[T, H]`: the last hidden state of each token.
+    pub fn hidden_states(&self, batch: &Batch, space: &mut InferenceSpace) -> Vec<f32> {
+        let (rows, stride) = self.encode(batch, space);
+        gather(rows, stride, self.config.hidden_size, 0..batch.tokens())
     }
 
     /// `[B, H]`: a vector for each sequence.

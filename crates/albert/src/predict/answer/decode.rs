@@ -37,7 +37,7 @@ type Found = (Range<usize>, f64, (f64, f64));
 
 impl AnswerOptions {
     /// `logits` of a window: start and end of each row.
-    pub(super) fn decode_plain(&self, asked: &Asked<'_>, logits: &[Vec<f32>]) -> Answers {
+    pub(super) fn decode_plain(&self, asked: &Asked<'_>, logits: &[&[f32]]) -> Answers {
         let (context, windows) = (&*asked.windows.context, asked.ranges());
         let of_token = |token: usize| {
             let window = best_window(&windows, token);
@@ -76,7 +76,7 @@ impl AnswerOptions {
         }
     }
 
-    pub(super) fn decode_joint(&self, asked: &Asked<'_>, scores: &[JointScores]) -> Answers {
+    pub(super) fn decode_joint(&self, asked: &Asked<'_>, scores: &[&JointScores]) -> Answers {
         let (context, windows) = (&*asked.windows.context, asked.ranges());
         let mut spans = vec![];
         for (number, (scores, window)) in scores.iter().zip(&windows).enumerate() {
@@ -229,7 +229,8 @@ mod tests {
     }
 
     fn plain(options: &AnswerOptions, windows: &Windows, logits: &[Vec<f32>]) -> Answers {
-        options.decode_plain(&Asked { context: CONTEXT, windows }, logits)
+        let logits: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
+        options.decode_plain(&Asked { context: CONTEXT, windows }, &logits)
     }
 
     fn whole() -> Windows {
@@ -351,6 +352,7 @@ mod tests {
         let decode = |no_answer: Option<f32>| {
             let options = AnswerOptions { n_best: 5, no_answer, ..AnswerOptions::default() };
             let windows = &asked(vec![0..5, 2..7]);
+            let scores: Vec<&JointScores> = scores.iter().collect();
             options.decode_joint(&Asked { context: CONTEXT, windows }, &scores)
         };
         let found = decode(None);

@@ -1,0 +1,163 @@
+//! The body of a request, from bytes to a value, and what is wrong with it.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Larger bodies are parsed on a thread for texts.
+const PARSED_AT_ONCE: usize = 1 << 16;
+
+/// Bytes of a body that are read to be thrown away: a caller who is still writing would find the
+/// connection closed, instead of the refusal.
+const THROWN_AWAY: usize = 32 << 20;
+
+/// A body of JSON, and how many bytes it had.
+pub(crate) struct Json<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: usize,
+}
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        check_headers(request.headers())?;
+        let body = read(request, app.settings.limits.body_bytes).await?;
+        let bytes = body.len();
+        let value = if bytes <= PARSED_AT_ONCE {
+            parse(&body)
+        } else {
+            app.on_text_thread(move || parse(&body)).await?
+        };
+        Ok(Self { value: value?, bytes })
+    }
+}
+
+/// Refuses what is not said to be JSON as it stands. A page in a browser cannot say so without
+/// asking first, so no page elsewhere makes this server work unless CORS lets it.
+fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
+    let unsupported = |message| {
+        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    };
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let media = text(header::CONTENT_TYPE).and_then(|kind| kind.split(';').next());
+    if !media.is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported("the body must be JSON: send Content-Type: application/json"));
+    }
+    match text(header::CONTENT_ENCODING) {
+        None | Some("identity") => Ok(()),
+        Some(_) => Err(unsupported("the body must not be compressed: send it as it is")),
+    }
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("the body has more than {limit} bytes: send less at a time");
+        ApiError::too_much("body_too_large", message)
+    };
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // Who asks before he sends is told before he does.
+    let asks = headers.contains_key(header::EXPECT);
+    if length.is_some_and(|length| length > limit && (asks || length > limit + THROWN_AWAY)) {
+        return Err(too_large());
+    }
+    let (mut body, mut whole, mut seen) = (request.into_body(), BytesMut::new(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            let message = "the body ended before it was whole";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message));
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        seen += piece.len();
+        if seen <= limit {
+            whole.extend_from_slice(&piece);
+        } else if seen <= limit + THROWN_AWAY {
+            whole = BytesMut::new();
+        } else {
+            break;
+        }
+    }
+    if seen > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+}
+
+/// The value of a body.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let refusal = refusal(error.inner());
+        match path.as_str() {
+            "." | "?" => refusal,
+            _ if refusal.status == StatusCode::BAD_REQUEST => refusal,
+            _ => ApiError { message: format!("{path}: {}", refusal.message), ..refusal }.at(path),
+        }
+    })?;
+    json.end().map_err(|error| refusal(&error))?;
+    Ok(value)
+}
+
+fn refusal(error: &serde_json::Error) -> ApiError {
+    if error.is_data() {
+        return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", error.to_string());
+    }
+    let message = format!("the body is not JSON: {error}");
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Asked {
+        texts: Vec<String>,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (body, status, param, part) in [
+            (&b"{"[..], 400, None, "EOF"),
+            (b"", 400, None, "EOF"),
+            (b"{\"texts\": [\"\xff\"]}", 400, None, "invalid unicode"),
+            (b"{\"texts\": [\"\\ud800\"]}", 400, None, "hex escape"),
+            (b"{\"texts\": [1e999]}", 400, None, "out of range"),
+            (b"{\"texts\": []} x", 400, None, "trailing"),
+            (b"{\"texts\": [\"a\", 3]}", 422, Some("texts[1]"), "expected a string"),
+            (b"{\"texts\": 3}", 422, Some("texts"), "expected a sequence"),
+            (b"[]", 422, None, "texts"),
+            (b"{}", 422, None, "missing field `texts`"),
+            (b"{\"texts\": [], \"x\": 1}", 422, Some("x"), "unknown field `x`"),
+            (b"{\"texts\": [], \"texts\": []}", 422, Some("texts"), "duplicate"),
+        ] {
+            let error = parse::<Asked>(body).unwrap_err();
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(error.status.as_u16(), status, "{shown}: {error:?}");
+            assert_eq!(error.param.as_deref(), param, "{shown}: {error:?}");
+            assert!(error.message.contains(part), "{shown}: {error:?}");
+        }
+        assert_eq!(parse::<Asked>(b" {\"texts\": [\"a\"]} ").unwrap().texts, ["a"]);
+    }
+
+    #[test]
+    fn deep_json_is_refused_before_the_stack_ends() {
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(parse::<Asked>(deep.as_bytes()).unwrap_err().status.as_u16(), 422);
+        let inside = format!("{{\"texts\": {deep}");
+        assert_eq!(parse::<Asked>(inside.as_bytes()).unwrap_err().status.as_u16(), 422);
+        let any = parse::<serde_json::Value>(deep.as_bytes()).unwrap_err();
+        assert!(any.status.as_u16() == 400 && any.message.contains("recursion"), "{any:?}");
+    }
+}
