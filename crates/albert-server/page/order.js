@@ -130,8 +130,9 @@ class Sentences {
       const up = row.previousElementSibling;
       const down = row.nextElementSibling;
       const old = row.offsetTop;
-      if (passed(up, false)) up.before(row);
-      else if (passed(down, true)) down.after(row);
+      // It is the neighbour that is moved: a row taken out of the page loses the pointer.
+      if (passed(up, false)) row.after(up);
+      else if (passed(down, true)) row.before(down);
       from += row.offsetTop - old;
       row.style.setProperty("transform", `translateY(${clientY - from}px)`);
     };
