@@ -44,7 +44,6 @@ function draw(stats, rates) {
   find("rate").textContent = rate(stats.tokens_per_second ?? 0);
   curve(rates);
   const facts = [
-    ["Throughput", `${rate(stats.tokens_per_second ?? 0)} tokens/s`],
     ["Queue", plural(stats.queue_tokens ?? 0, "token")],
     ["Requests", short(stats.requests ?? 0)],
     ["Memory", bytes(stats.memory_bytes ?? 0)],

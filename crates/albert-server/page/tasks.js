@@ -15,7 +15,7 @@ class Classify {
     this.labels = area(3);
     this.hypothesis = line("", { placeholder: "This example is {}." });
     this.second = el("details", {}, el("summary", {}, "A second text, for a model of pairs"), field("Second text", this.pair));
-    this.zero = el("div", {},
+    this.zero = el("div", { class: "zero" },
       field("Labels of your own", this.labels, "One on each line. This model was trained on entailment: it can say of any label whether the text fits it."),
       field("Sentence that each label is put into", this.hypothesis));
     this.fields = [field("Text", this.text), this.second, this.zero];

@@ -51,11 +51,16 @@ class Sentence {
       return word ? Number(word.dataset.at) : null;
     };
     this.stage.addEventListener("pointerover", (event) => {
+      // Words that come to lie under a pointer at rest, as when a text is typed, are not pointed at.
+      const spot = `${event.screenX},${event.screenY}`;
+      const rests = spot === this.spot;
+      this.spot = spot;
       const at = place(event);
-      if (at === null || this.pinned || event.pointerType === "touch") return;
+      if (at === null || rests || this.pinned || event.pointerType === "touch") return;
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.hide(at), REST_MS);
     });
+    this.stage.addEventListener("pointermove", (event) => (this.spot = `${event.screenX},${event.screenY}`));
     this.stage.addEventListener("pointerleave", () => clearTimeout(this.timer));
     this.stage.addEventListener("click", (event) => {
       const at = place(event);
@@ -127,6 +132,7 @@ class Sentence {
     const known = this.known.get(this.name());
     if (!known) return this.panel.run();
     this.panel.running?.abort();
+    this.panel.error.hidden = true;
     this.show(known);
     this.panel.drawCurl();
   }
@@ -166,7 +172,7 @@ class Sentence {
     const originals = this.originals();
     const best = masks.map((mask) => tokenText(mask.predictions[0].token));
     this.guesses.replaceChildren(...masks.map((mask, at) => this.column(mask, at, originals[at], masks.length)),
-      el("p", { class: "hint about" }, "Widths are relative to the best guess. Press a guess to put it into the sentence."));
+      el("p", { class: "hint under" }, "Widths are relative to the best guess. Press a guess to put it into the sentence."));
     const gaps = [...this.stage.querySelectorAll(".gap")];
     originals.forEach((word, at) => word === null && (gaps.shift().textContent = best[at]));
     return masks.map((mask) => {
