@@ -110,7 +110,7 @@ def answer(model, body):
         rows = [(words[min(a, len(words) - 1)][0], words[min(b, len(words) - 1)][1]) for a, b in spans]
         scores = sorted(shares(len(rows), question), reverse=True)
         candidates = [{"answer": context[a:b], "score": s, "start": a, "end": b} for (a, b), s in zip(rows, scores)]
-        best = candidates[0] if "nothing" not in question["question"] else {"answer": "", "score": 0.9, "start": None, "end": None}
+        best = candidates[0] if not body.get("no_answer") else {"answer": "", "score": 0.9, "start": None, "end": None}
         return {"question": question["question"], **best, "no_answer_score": 0.02, "candidates": candidates[: body.get("top_k", 4)]}
     return [one(question) for question in body["questions"]]
 

@@ -239,6 +239,11 @@ def test_answer(browser):
             same(marked, one["answer"])
         browser.script("arguments[0].focus()", panel.all(".bars button")[-1])
         assert panel.all("mark.pointed"), "no mark shows the answer that has the focus"
+        panel.one(".tick").click()
+        panel.run()
+        result = panel.ask({**body, "no_answer": True})["results"][0]
+        same(panel.one(".verdict").text, f"{result['answer'] or 'No answer in this text'} {percent(result['score'])}")
+        panel.one(".tick").click()
 
 
 def test_choose(browser):

@@ -47,6 +47,12 @@ export const line = (value = "", properties = {}) => {
   return node;
 };
 
+/// A box to tick.
+export function tick(name) {
+  const input = el("input", { type: "checkbox" });
+  return { input, element: el("label", { class: "tick" }, input, name) };
+}
+
 /// Lines with something on them.
 export const lines = (text) => text.split("\n").map((one) => one.trim()).filter(Boolean);
 

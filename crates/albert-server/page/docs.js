@@ -80,7 +80,7 @@ function about(book, path, verb, route, shared) {
   } else if (schema) {
     parts.push(el("h3", {}, "Request"), el("pre", { tabindex: "0" }, shape(book, schema, 0, true)));
   }
-  const body = content?.example ?? Object.values(content?.examples ?? {})[0]?.value ?? schema?.example;
+  const body = content?.example ?? Object.values(content?.examples ?? {})[0]?.value ?? sample(book, schema ?? {});
   // A path with a gap in it is no command.
   if ((verb === "get" || body) && !path.includes("{")) parts.push(...command(path, body));
   parts.push(el("h3", {}, "Answers"), ...Object.entries(route.responses ?? {}).map(([status, one]) => reply(book, status, follow(book, one))));
@@ -101,6 +101,23 @@ function reply(book, status, response) {
     ? JSON.stringify(content.example, null, 2)
     : shape(book, content.schema ?? {}, 0, true);
   return el("div", {}, head, text.includes("\n") ? el("pre", { tabindex: "0" }, text) : null);
+}
+
+/// A value as the schema's examples say; of an object what is required, and undefined where that
+/// has no example.
+function sample(book, schema, depth = 0) {
+  const one = follow(book, schema);
+  const said = schema.example ?? schema.examples?.[0] ?? one.example ?? one.examples?.[0];
+  if (said !== undefined || depth > DEPTH_MAX) return said;
+  const either = one.oneOf ?? one.anyOf;
+  if (either) return either.map((part) => sample(book, part, depth + 1)).find((value) => value !== undefined);
+  if (one.items) {
+    const item = sample(book, one.items, depth + 1);
+    return item === undefined ? undefined : [item];
+  }
+  if (!one.properties) return undefined;
+  const entries = (one.required ?? []).map((name) => [name, sample(book, one.properties[name] ?? {}, depth + 1)]);
+  return entries.every(([, value]) => value !== undefined) ? Object.fromEntries(entries) : undefined;
 }
 
 function fields(rows) {

@@ -1,6 +1,6 @@
 // Classifying, tagging, answering, choosing: a form on one side, what the model says on the other.
 
-import { area, bars, el, field, identity, line, lines, Missing, need, percent } from "./common.js";
+import { area, bars, el, field, identity, line, lines, Missing, need, percent, tick } from "./common.js";
 
 const empty = (text) => el("p", { class: "empty" }, text);
 
@@ -14,10 +14,12 @@ class Classify {
     this.pair = area(2);
     this.labels = area(3);
     this.hypothesis = line("", { placeholder: "This example is {}." });
+    this.several = tick("More than one label may fit");
     this.second = el("details", {}, el("summary", {}, "A second text, for a model of pairs"), field("Second text", this.pair));
     this.zero = el("div", { class: "zero" },
       field("Labels of your own", this.labels, "One on each line. This model was trained on entailment: it can say of any label whether the text fits it."),
-      field("Sentence that each label is put into", this.hypothesis));
+      field("Sentence that each label is put into", this.hypothesis),
+      this.several.element);
     this.fields = [field("Text", this.text), this.second, this.zero];
     this.output = el("div", {});
     const example = (name, text, labels) => ({
@@ -53,6 +55,7 @@ class Classify {
     const body = { texts: [pair ? { text, pair } : text] };
     if (labels.length > 0) body.labels = labels;
     if (labels.length > 0 && this.hypothesis.value.trim()) body.hypothesis = this.hypothesis.value;
+    if (labels.length > 0 && this.several.input.checked) body.several = true;
     return body;
   }
 
@@ -161,7 +164,8 @@ class Answer {
   constructor() {
     this.context = area(9);
     this.question = line();
-    this.fields = [field("Text that has the answer", this.context), field("Question", this.question)];
+    this.none = tick("The text may have no answer");
+    this.fields = [field("Text that has the answer", this.context), field("Question", this.question), this.none.element];
     this.output = el("div", {});
     this.examples = [
       ["Where?", BEETHOVEN, "Where was Beethoven born?"],
@@ -180,7 +184,8 @@ class Answer {
   request() {
     const context = need(this.context.value, "Write a text that has the answer.");
     const question = need(this.question.value, "Write a question first.");
-    return { questions: [{ question, context }], top_k: 4 };
+    const body = { questions: [{ question, context }], top_k: 4 };
+    return this.none.input.checked ? { ...body, no_answer: true } : body;
   }
 
   show(answer, body) {
