@@ -202,7 +202,7 @@ class Sentences {
         follows.classList.toggle("against", share < 0.5);
         follows.replaceChildren(
           el("span", { class: "track", "aria-hidden": "true" }, el("span", { class: "fill", vars: { "--share": share } })),
-          el("b", {}, percent(share)), share < 0.5 ? " in this order: rather the other way round" : " in this order");
+          el("b", {}, percent(share)), share < 0.5 ? " in this order: swap them?" : " in this order");
         follows.hidden = false;
       });
     } catch (error) {
