@@ -5,8 +5,11 @@ numbers made from a hash of the text. It knows nothing of language; it keeps the
 and the order of the real answers.
 
     python3 scripts/page/mock_server.py [--port 8090] [--key SECRET] [--slow SECONDS] [--few]
+    python3 scripts/page/mock_server.py --server http://127.0.0.1:8080
 
 A text that holds `!too-long!` is refused with 422, `!busy!` with 429. --few loads one model alone.
+With --server, it is that server which answers; the page is still that of this checkout, so it can
+be changed without building anything.
 """
 
 import argparse
@@ -16,6 +19,8 @@ import json
 import random
 import re
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -187,8 +192,24 @@ class Handler(BaseHTTPRequestHandler):
             extra = {"retry_after": "3"} if error.status == 429 else {}
             self.json({"error": {"code": error.code, "message": error.message, "type": "invalid_request_error", "param": error.param}}, error.status, **extra)
 
+    def forward(self, content=None):
+        """Passes the request on, and the answer back."""
+        names = ("authorization", "content-type")
+        headers = {name: self.headers[name] for name in names if self.headers[name]}
+        request = urllib.request.Request(self.options.server.rstrip("/") + self.path, content, headers)
+        try:
+            response = urllib.request.urlopen(request)
+        except urllib.error.HTTPError as error:
+            response = error
+        wait = response.headers["retry-after"]
+        extra = {"retry_after": wait} if wait else {}
+        self.send(response.status, response.headers["content-type"] or "text/plain", response.read(), **extra)
+
     def do_GET(self):
         path = self.path.split("?")[0]
+        if self.options.server and (path.startswith("/v1/") or path == "/openapi.json"):
+            self.forward()
+            return
         if path.startswith("/v1/"):
             self.guarded(lambda: self.get(path))
             return
@@ -216,11 +237,14 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(404, "not_found", f"There is no {path}.")
 
     def do_POST(self):
-        self.guarded(self.post)
+        content = self.rfile.read(int(self.headers["content-length"]))
+        if self.options.server:
+            self.forward(content)
+        else:
+            self.guarded(lambda: self.post(json.loads(content)))
 
-    def post(self):
+    def post(self, body):
         began = time.time()
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         task = self.path.removeprefix("/v1/")
         if task not in TASKS:
             raise Refused(404, "not_found", f"There is no {self.path}.")
@@ -259,6 +283,7 @@ OPENAPI = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--server", metavar="URL")
     parser.add_argument("--key")
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--few", action="store_true")
