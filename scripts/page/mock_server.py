@@ -90,7 +90,8 @@ def classify(model, body):
         labels = body.get("labels") or MODELS[model][1]
         scores = dict(zip(labels, shares(len(labels), model, text)))
         best = max(scores, key=scores.get)
-        return {"text": plain, "label": best, "score": scores[best], "scores": scores}
+        holding = {"labels": [label for label in labels if scores[label] > 0.2]} if body.get("several") else {}
+        return {"text": plain, "label": best, "score": scores[best], "scores": scores, **holding}
     return [one(text) for text in body["texts"]]
 
 

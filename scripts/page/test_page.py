@@ -187,6 +187,13 @@ def test_classify(browser):
         same(sorted(panel.bars()), sorted((label, percent(score)) for label, score in wanted))
         same([value for _, value in panel.bars()], [percent(score) for _, score in wanted])
         same(panel.one(".verdict b").text, result["label"])
+        if entails:
+            panel.one(".zero .tick").click()
+            panel.run()
+            holding = panel.ask({**body, "several": True})["results"][0]["labels"]
+            same(panel.one(".verdict b").text, ", ".join(holding) or "None of the labels")
+            panel.one(".zero .tick").click()
+            continue
         shown = [one for one in panel.all(".bars li") if one.is_displayed()]
         same(len(shown), len(wanted) if len(wanted) < 10 else 8)
         if len(wanted) >= 10:
