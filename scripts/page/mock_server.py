@@ -270,11 +270,26 @@ OPENAPI = {
             "requestBody": {"required": True, "content": {"application/json": {
                 "schema": {"$ref": "#/components/schemas/FillMask"}, "example": {"texts": ["The [MASK] barks."], "top_k": 3}}}},
             "responses": {"200": {"description": "The guesses"}, "422": {"description": "Wrong fields, or a text that is too long"}}}},
+        "/v1/classify": {"post": {
+            "tags": ["Tasks"], "summary": "Label texts",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Classify"}}}},
+            "responses": {"200": {"description": "The labels", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Labels"}}}}}}},
         "/v1/models/{id}": {"get": {
             "tags": ["Models"], "summary": "One model", "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Its name"}],
             "responses": {"200": {"description": "The model"}}}},
     },
-    "components": {"schemas": {"FillMask": {"type": "object", "required": ["texts"], "properties": {
+    "components": {"schemas": {
+        "Classify": {"type": "object", "required": ["texts"], "properties": {
+            "texts": {"type": "array", "items": {"$ref": "#/components/schemas/TextOrPair"}},
+            "labels": {"type": ["array", "null"], "items": {"type": "string"}},
+            "how": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/How"}]}}},
+        "TextOrPair": {"oneOf": [{"type": "string", "example": "A good film."}, {"$ref": "#/components/schemas/Pair"}], "description": "A text, or two"},
+        "Pair": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}, "pair": {"type": ["string", "null"]}}},
+        "How": {"type": "string", "enum": ["fast", "well"]},
+        "Labels": {"type": "object", "required": ["results"], "properties": {"results": {"type": "array", "items": {
+            "type": "object", "required": ["label", "scores"], "properties": {
+                "label": {"type": "string"}, "scores": {"type": "object", "additionalProperties": {"type": "number"}}}}}}},
+        "FillMask": {"type": "object", "required": ["texts"], "properties": {
         "model": {"type": ["string", "null"], "description": "The first that can do it, if absent"},
         "texts": {"type": "array", "items": {"type": "string"}, "description": "Texts with [MASK]"},
         "top_k": {"type": "integer", "default": 5, "minimum": 1}}}}},

@@ -76,7 +76,7 @@ function about(book, path, verb, route, shared) {
   const schema = content && follow(book, content.schema ?? {});
   if (schema?.properties) {
     parts.push(el("h3", {}, "Request"), fields(Object.entries(schema.properties).map(([name, one]) =>
-      [name, shape(book, one), schema.required?.includes(name), one.description ?? follow(book, one).description, one.default])));
+      [name, shape(book, one), schema.required?.includes(name), one.description ?? follow(book, one).description, one.default, shape(book, one, 0, true)])));
   } else if (schema) {
     parts.push(el("h3", {}, "Request"), el("pre", { tabindex: "0" }, shape(book, schema, 0, true)));
   }
@@ -121,9 +121,10 @@ function sample(book, schema, depth = 0) {
 }
 
 function fields(rows) {
-  const row = ([name, kind, required, words, otherwise]) => el("div", {},
+  const row = ([name, kind, required, words, otherwise, inside = ""]) => el("div", {},
     el("dt", {}, el("code", {}, name), " ", el("span", { class: "hint" }, kind, required ? ", required" : "", otherwise === undefined ? "" : `, else ${JSON.stringify(otherwise)}`)),
-    words ? el("dd", {}, words) : null);
+    words ? el("dd", {}, words) : null,
+    inside.includes("\n") ? el("dd", {}, el("pre", { tabindex: "0" }, inside)) : null);
   return el("dl", { class: "schema" }, rows.map(row));
 }
 
