@@ -366,6 +366,7 @@ fn what_is_not_there() {
     assert_eq!(status(server.get("/v1/nothing")), (404, "not_found".into()));
     assert_eq!(status(server.get("/embed_sparse")), (404, "not_found".into()));
     assert_eq!(status(server.get("/v1/classify")), (405, "method_not_allowed".into()));
+    assert_eq!(server.get("/v1/classify").header("allow"), Some("POST"));
     assert_eq!(status(server.post("/health", &json!({}))), (405, "method_not_allowed".into()));
     let typed = |headers: &str| status(server.request("POST", "/v1/tag", headers, b"{}"));
     assert_eq!(typed(""), (415, "unsupported_media_type".into()));
