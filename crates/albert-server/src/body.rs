@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -90,8 +90,15 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     if seen > limit { Err(too_large()) } else { Ok(whole.freeze()) }
 }
 
-/// The value of a body.
+/// The value of a body, which is an object.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refusal(&error))?;
+        let message = "the body is no object: send {\"field\": value, ...}";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(ApiError::new(status, "invalid_field", message));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -137,10 +144,13 @@ mod tests {
             (b"{\"texts\": []} x", 400, None, "trailing"),
             (b"{\"texts\": [\"a\", 3]}", 422, Some("texts[1]"), "expected a string"),
             (b"{\"texts\": 3}", 422, Some("texts"), "expected a sequence"),
-            (b"[]", 422, None, "texts"),
+            (b"[]", 422, None, "no object"),
+            (b"[[\"a\"]]", 422, None, "no object"),
+            (b" 3", 422, None, "no object"),
+            (b"<a>", 400, None, "expected value"),
             (b"{}", 422, None, "missing field `texts`"),
             (b"{\"texts\": [], \"x\": 1}", 422, Some("x"), "unknown field `x`"),
-            (b"{\"texts\": [], \"texts\": []}", 422, Some("texts"), "duplicate"),
+            (b"{\"texts\": [], \"texts\": []}", 422, None, "duplicate field `texts`"),
         ] {
             let error = parse::<Asked>(body).unwrap_err();
             let shown = String::from_utf8_lossy(body);
@@ -154,10 +164,10 @@ mod tests {
     #[test]
     fn deep_json_is_refused_before_the_stack_ends() {
         let deep = "[".repeat(1_000_000);
-        assert_eq!(parse::<Asked>(deep.as_bytes()).unwrap_err().status.as_u16(), 422);
+        assert_eq!(parse::<Asked>(deep.as_bytes()).unwrap_err().status.as_u16(), 400);
         let inside = format!("{{\"texts\": {deep}");
         assert_eq!(parse::<Asked>(inside.as_bytes()).unwrap_err().status.as_u16(), 422);
-        let any = parse::<serde_json::Value>(deep.as_bytes()).unwrap_err();
+        let any = parse::<serde_json::Value>(inside.as_bytes()).unwrap_err();
         assert!(any.status.as_u16() == 400 && any.message.contains("recursion"), "{any:?}");
     }
 }

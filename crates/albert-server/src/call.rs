@@ -167,6 +167,16 @@ pub(crate) fn check_count(count: usize, limits: &Limits) -> Result<(), ApiError>
     Ok(())
 }
 
+/// Refuses more tokens than a request may have.
+pub(crate) fn check_tokens(tokens: usize, limits: &Limits) -> Result<(), ApiError> {
+    let limit = limits.request_tokens;
+    if tokens <= limit {
+        return Ok(());
+    }
+    let message = format!("the request has more than {limit} tokens: send fewer texts at a time");
+    Err(ApiError::too_much("too_many_tokens", message))
+}
+
 /// Refuses a text that is too long to be looked at.
 pub(crate) fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), ApiError> {
     let limit = limits.text_tokens.saturating_mul(TEXT_BYTES_OF_TOKEN);
@@ -210,12 +220,7 @@ fn prepare<J: Job>(
             return Err(at(too_long(message)));
         }
         prepared.weight += own;
-        if prepared.weight > limits.request_tokens {
-            let limit = limits.request_tokens;
-            let message =
-                format!("the request has more than {limit} tokens: send fewer texts at a time");
-            return Err(ApiError::too_much("too_many_tokens", message));
-        }
+        check_tokens(prepared.weight, limits)?;
         prepared.inputs.push((kept, sequences.len()));
         prepared.sequences.extend(sequences);
     }

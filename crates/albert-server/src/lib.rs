@@ -3,7 +3,7 @@
 //!
 //! A request goes through three steps, on three kinds of threads: the runtime's threads read and
 //! write sockets and never compute; a small pool turns texts into tokens and outputs into answers;
-//! one thread, [`engine`], computes batches of all models, one after the other.
+//! one thread, the engine, computes batches of all models, one after the other.
 #![forbid(unsafe_code)]
 
 // The tests inside and outside make the same models.

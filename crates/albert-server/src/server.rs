@@ -20,7 +20,7 @@ use crate::layers::surround;
 use crate::listen::{Address, Listener, Stream, tls};
 use crate::metrics::Metrics;
 use crate::routes::router;
-use crate::served::{ModelToServe, Models};
+use crate::served::{ModelToServe, Models, Task};
 use crate::settings::Settings;
 use crate::stall::Stalls;
 use crate::warm_up::warm_up;
@@ -96,6 +96,10 @@ impl Server {
         match &address {
             Address::Tcp { .. } => tracing::info!("listening on {scheme}://{address}"),
             Address::Unix(_) => tracing::info!("listening on {address} ({scheme})"),
+        }
+        for served in app.models.all() {
+            let tasks: Vec<&str> = served.tasks.iter().map(|&task| Task::name(task)).collect();
+            tracing::info!(model = served.name, tasks = tasks.join(", "), "serving");
         }
         let warming = tokio::spawn(warm_up(Arc::clone(&app)));
         let graceful = GracefulShutdown::new();

@@ -166,6 +166,9 @@ async fn limits_are_named() {
         ("/v1/tag", json!({"texts": ["x".repeat(481)]}), 422, "text_too_long", json!("texts[0]")),
         ("/v1/tag", json!({"texts": ["x".repeat(2000)]}), 413, "body_too_large", Value::Null),
         ("/embed", json!({"inputs": ["a", "a", "a", "a"]}), 413, "too_many_texts", Value::Null),
+        ("/tokenize", json!({"inputs": text(1, 60)}), 413, "too_many_tokens", Value::Null),
+        ("/decode", json!({"ids": vec![5; 61]}), 413, "too_many_tokens", Value::Null),
+        ("/embed_all", json!({"inputs": text(1, 6)}), 422, "text_too_long", json!("inputs[0]")),
         ("/tokenize", json!({"inputs": "x".repeat(481)}), 422, "text_too_long", json!("inputs")),
     ] {
         let response = send(&router, post(path, &body)).await;

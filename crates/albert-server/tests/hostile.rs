@@ -249,8 +249,13 @@ fn callers_who_are_slow() {
 
 #[test]
 fn callers_who_do_not_take_their_answers() {
-    let limits =
-        Limits { stall_time: Duration::from_millis(300), connections: 4, ..Limits::default() };
+    let limits = Limits {
+        stall_time: Duration::from_millis(300),
+        connections: 4,
+        request_tokens: 1 << 20,
+        queue_tokens: 1 << 22,
+        ..Limits::default()
+    };
     let server =
         Running::start(vec![named("base", model(None))], Settings { limits, ..settings() });
     // An answer of megabytes, more than sockets hold, and all connections there are.

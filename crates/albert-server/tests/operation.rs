@@ -9,6 +9,8 @@ use std::time::Duration;
 use albert_server::{Address, Limits, Server, Settings, Tls};
 use common::models::{all, model, named, text};
 use common::{Running, read_answer, request, settings};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 #[test]
@@ -205,6 +207,62 @@ fn unix_sockets() {
     assert!(!path.exists(), "the socket is left behind");
 }
 
+/// A certificate for `localhost`, signed by itself, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A client that trusts this certificate alone.
+fn client(certificate: &str) -> rustls::ClientConnection {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap()
+}
+
+#[test]
+fn encrypted_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let in_file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (certificate, key) = certificate();
+    let tls =
+        Some(Tls { certificate: in_file("c.pem", &certificate), key: in_file("k.pem", &key) });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let limits = Limits { header_time: Duration::from_millis(200), ..Limits::default() };
+    let settings = Settings { tls, limits, ..settings() };
+    let models = vec![named("base", model(None))];
+    let server = runtime.block_on(Server::bind(models, settings)).unwrap();
+    let Address::Tcp { port, .. } = *server.address() else { panic!("not on TCP") };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let run = runtime.spawn(server.run(async { stopped.await.unwrap_or_default() }));
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+
+    let mut stream = rustls::StreamOwned::new(client(&certificate), connect());
+    stream.write_all(&request("GET", "/health", "", b"")).unwrap();
+    assert_eq!(read_answer(&mut stream).status, 200);
+
+    // Who does not speak it, or says nothing, is let go.
+    for words in [&request("GET", "/health", "", b"")[..], b""] {
+        let mut plain = connect();
+        plain.write_all(words).unwrap();
+        let mut answer = Vec::new();
+        let _ = plain.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP"), "{:?}", String::from_utf8_lossy(&answer));
+    }
+    stop.send(()).unwrap();
+    runtime.block_on(run).unwrap();
+}
+
 #[test]
 fn files_for_tls_are_checked() {
     let directory = tempfile::tempdir().unwrap();
@@ -220,4 +278,8 @@ fn files_for_tls_are_checked() {
     assert!(bind().contains("c.pem: there is no certificate in it"), "{}", bind());
     std::fs::remove_file(&certificate).unwrap();
     assert!(bind().contains("c.pem"));
+    // The key of another certificate.
+    std::fs::write(&certificate, self::certificate().0).unwrap();
+    std::fs::write(&key, self::certificate().1).unwrap();
+    assert!(bind().contains("cannot be used together"), "{}", bind());
 }

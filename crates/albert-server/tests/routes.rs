@@ -307,7 +307,10 @@ fn models_and_the_state_of_the_server() {
         (&models[4]["max_tokens"], &models[4]["precision"]),
         (&json!(POSITIONS), &json!("f32"))
     );
-    assert_eq!(server.get("/v1/models/nobody").refusal().0, 404);
+    for unknown in ["nobody", "some/body", "some%2Fbody", "%00"] {
+        let (status, code, _) = server.get(&format!("/v1/models/{unknown}")).refusal();
+        assert_eq!((status, code.as_str()), (404, "model_not_found"), "{unknown}");
+    }
     server.ask("/v1/similarity", &json!({"texts": ["a b", "b a"]}));
     let stats = server.get("/v1/stats").json();
     assert_eq!(stats["models"].as_array().unwrap().len(), 8);
@@ -363,6 +366,7 @@ fn what_is_not_there() {
     assert_eq!(status(server.get("/v1/nothing")), (404, "not_found".into()));
     assert_eq!(status(server.get("/embed_sparse")), (404, "not_found".into()));
     assert_eq!(status(server.get("/v1/classify")), (405, "method_not_allowed".into()));
+    assert_eq!(server.get("/v1/classify").header("allow"), Some("POST"));
     assert_eq!(status(server.post("/health", &json!({}))), (405, "method_not_allowed".into()));
     let typed = |headers: &str| status(server.request("POST", "/v1/tag", headers, b"{}"));
     assert_eq!(typed(""), (415, "unsupported_media_type".into()));

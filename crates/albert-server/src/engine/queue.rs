@@ -12,6 +12,9 @@ use super::permit::Permit;
 /// each piece of the vocabulary.
 const TOKENS_OF_MASK: usize = 32;
 
+/// A token whose hidden state is asked for counts for so many: its answer is hundreds of numbers.
+const TOKENS_OF_STATE: usize = 8;
+
 /// A caller may take this part of a batch while others wait.
 const SHARE_OF_BATCH: usize = 4;
 
@@ -50,6 +53,7 @@ pub(super) struct Call {
 pub(crate) fn weight(operation: Operation, sequence: &Sequence) -> usize {
     match operation {
         Operation::MaskedWords => sequence.tokens() + TOKENS_OF_MASK * sequence.rows().len(),
+        Operation::HiddenStates => TOKENS_OF_STATE * sequence.tokens(),
         _ => sequence.tokens(),
     }
 }

@@ -118,7 +118,7 @@ fn calls_of_those_who_left_are_not_computed() {
 }
 
 #[test]
-fn masks_weigh_more_than_tokens() {
+fn what_makes_long_answers_weighs_more() {
     let model = model(None);
     let filler = albert::MaskFiller::new(&model).unwrap();
     let one = filler.read("the [MASK]").unwrap();
@@ -127,6 +127,7 @@ fn masks_weigh_more_than_tokens() {
     let more = |sequence: &Sequence| weight(Operation::MaskedWords, sequence) - sequence.tokens();
     assert_eq!(2 * more(&one), more(&two));
     assert!(more(&one) > 0 && weight(EMBED, &one) == one.tokens());
+    assert!(weight(Operation::HiddenStates, &one) > one.tokens());
 }
 
 #[tokio::test]

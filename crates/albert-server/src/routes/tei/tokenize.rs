@@ -86,9 +86,15 @@ pub(in crate::routes) async fn tokenize(
     call::check_bytes(bytes, limits).map_err(|error| error.at("inputs"))?;
     let model = served.model.clone();
     let special_tokens = add_special_tokens.unwrap_or(true);
-    let body = app.on_text_thread(move || -> albert::Result<Vec<u8>> {
-        let tokens = texts.iter().map(|text| tokens(&model, text, special_tokens));
-        Ok(to_json(&tokens.collect::<albert::Result<Vec<_>>>()?))
+    let limits = limits.clone();
+    let body = app.on_text_thread(move || -> Result<Vec<u8>, ApiError> {
+        let (mut all, mut count) = (Vec::with_capacity(texts.len()), 0);
+        for text in &texts {
+            all.push(tokens(&model, text, special_tokens)?);
+            count += all[all.len() - 1].len();
+            call::check_tokens(count, &limits)?;
+        }
+        Ok(to_json(&all))
     });
     Ok(json_bytes(body.await??))
 }
@@ -133,6 +139,7 @@ pub(in crate::routes) async fn decode(
         Ids::Several(lists) => lists,
     };
     call::check_count(lists.len(), &app.settings.limits)?;
+    call::check_tokens(lists.iter().map(Vec::len).sum(), &app.settings.limits)?;
     let (model, skip) = (served.model.clone(), skip_special_tokens.unwrap_or(true));
     let texts = app.on_text_thread(move || {
         let text = |(index, ids): (usize, &Vec<u32>)| {
