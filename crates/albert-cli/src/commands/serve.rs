@@ -160,8 +160,7 @@ struct LimitFlags {
     #[arg(long, value_name = "TOKENS", env = "ALBERT_SERVE_QUEUE_TOKENS", default_value_t = Limits::default().queue_tokens)]
     queue_tokens: usize,
 
-    /// The most tokens that are computed together: more are hardly faster, and the next request
-    /// waits longer
+    /// The most tokens that are computed together; whoever comes meanwhile waits for them
     #[arg(long, value_name = "TOKENS", env = "ALBERT_SERVE_BATCH_TOKENS", default_value_t = Limits::default().batch_tokens)]
     batch_tokens: usize,
 
