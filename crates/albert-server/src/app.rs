@@ -57,17 +57,21 @@ impl App {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }
 
-    /// That it answers, or why not.
-    pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
-        match self.phase() {
-            Phase::Ready => Ok(()),
-            Phase::WarmingUp => {
-                Err(ApiError::unavailable("not_ready", "the models are being warmed up: try again"))
-            }
-            Phase::ShuttingDown => {
-                Err(ApiError::unavailable("shutting_down", "the server is shutting down"))
-            }
+    /// That a request can be answered. One that was accepted is, even when the server ends.
+    pub(crate) fn check_warm(&self) -> Result<(), ApiError> {
+        if self.phase() == Phase::WarmingUp {
+            let message = "the models are being warmed up: try again";
+            return Err(ApiError::unavailable("not_ready", message));
         }
+        Ok(())
+    }
+
+    /// That there may be more requests.
+    pub(crate) fn check_open(&self) -> Result<(), ApiError> {
+        if self.phase() == Phase::ShuttingDown {
+            return Err(ApiError::unavailable("shutting_down", "the server is shutting down"));
+        }
+        Ok(())
     }
 
     /// Does `work` on a thread for texts. It waits in line, and whoever leaves loses his place.

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::error::ApiError;
 
 /// Larger bodies are parsed on a thread for texts.
 const PARSED_AT_ONCE: usize = 1 << 16;
+
+/// Bytes of a body that are read to be thrown away: a caller who is still writing would find the
+/// connection closed, instead of the refusal.
+const THROWN_AWAY: usize = 32 << 20;
 
 /// A body of JSON, and how many bytes it had.
 pub(crate) struct Json<T> {
@@ -58,24 +63,42 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
         let message = format!("the body has more than {limit} bytes: send less at a time");
         ApiError::too_much("body_too_large", message)
     };
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit as u64) {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // Who asks before he sends is told before he does.
+    let asks = headers.contains_key(header::EXPECT);
+    if length.is_some_and(|length| length > limit && (asks || length > limit + THROWN_AWAY)) {
         return Err(too_large());
     }
-    let body: Limited<Body> = Limited::new(request.into_body(), limit);
-    match body.collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => {
+    let (mut body, mut whole, mut seen) = (request.into_body(), BytesMut::new(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
             let message = "the body ended before it was whole";
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message))
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message));
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        seen += piece.len();
+        if seen <= limit {
+            whole.extend_from_slice(&piece);
+        } else if seen <= limit + THROWN_AWAY {
+            whole = BytesMut::new();
+        } else {
+            break;
         }
     }
+    if seen > limit { Err(too_large()) } else { Ok(whole.freeze()) }
 }
 
-/// The value of a body.
+/// The value of a body, which is an object.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|error| refusal(&error))?;
+        let message = "the body is no object: send {\"field\": value, ...}";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(ApiError::new(status, "invalid_field", message));
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -116,15 +139,18 @@ mod tests {
             (&b"{"[..], 400, None, "EOF"),
             (b"", 400, None, "EOF"),
             (b"{\"texts\": [\"\xff\"]}", 400, None, "invalid unicode"),
-            (b"{\"texts\": [\"\\ud800\"]}", 400, None, "surrogate"),
+            (b"{\"texts\": [\"\\ud800\"]}", 400, None, "hex escape"),
             (b"{\"texts\": [1e999]}", 400, None, "out of range"),
             (b"{\"texts\": []} x", 400, None, "trailing"),
             (b"{\"texts\": [\"a\", 3]}", 422, Some("texts[1]"), "expected a string"),
             (b"{\"texts\": 3}", 422, Some("texts"), "expected a sequence"),
-            (b"[]", 422, None, "texts"),
+            (b"[]", 422, None, "no object"),
+            (b"[[\"a\"]]", 422, None, "no object"),
+            (b" 3", 422, None, "no object"),
+            (b"<a>", 400, None, "expected value"),
             (b"{}", 422, None, "missing field `texts`"),
             (b"{\"texts\": [], \"x\": 1}", 422, Some("x"), "unknown field `x`"),
-            (b"{\"texts\": [], \"texts\": []}", 422, Some("texts"), "duplicate"),
+            (b"{\"texts\": [], \"texts\": []}", 422, None, "duplicate field `texts`"),
         ] {
             let error = parse::<Asked>(body).unwrap_err();
             let shown = String::from_utf8_lossy(body);
@@ -138,10 +164,10 @@ mod tests {
     #[test]
     fn deep_json_is_refused_before_the_stack_ends() {
         let deep = "[".repeat(1_000_000);
-        assert_eq!(parse::<Asked>(deep.as_bytes()).unwrap_err().status.as_u16(), 422);
+        assert_eq!(parse::<Asked>(deep.as_bytes()).unwrap_err().status.as_u16(), 400);
         let inside = format!("{{\"texts\": {deep}");
         assert_eq!(parse::<Asked>(inside.as_bytes()).unwrap_err().status.as_u16(), 422);
-        let any = parse::<serde_json::Value>(deep.as_bytes()).unwrap_err();
+        let any = parse::<serde_json::Value>(inside.as_bytes()).unwrap_err();
         assert!(any.status.as_u16() == 400 && any.message.contains("recursion"), "{any:?}");
     }
 }

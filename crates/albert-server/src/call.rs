@@ -98,7 +98,7 @@ pub(crate) async fn answer<J: Job>(
     bytes: usize,
     write: impl FnOnce(Vec<J::Answer>, Usage, &str) -> Vec<u8> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    app.check_ready()?;
+    app.check_warm()?;
     let (began, limits, job) = (Instant::now(), &app.settings.limits, Arc::new(job));
     check_count(job.len(), limits)?;
     let overloaded = |Full| overloaded(app, served);

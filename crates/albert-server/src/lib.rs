@@ -6,6 +6,10 @@
 //! one thread, [`engine`], computes batches of all models, one after the other.
 #![forbid(unsafe_code)]
 
+// The tests inside and outside make the same models.
+#[cfg(test)]
+extern crate self as albert_server;
+
 mod app;
 mod body;
 mod call;
@@ -20,6 +24,11 @@ mod served;
 mod server;
 mod settings;
 mod stall;
+#[cfg(test)]
+#[path = "../tests/common/models.rs"]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod warm_up;
 
 pub use listen::Address;

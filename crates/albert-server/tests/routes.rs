@@ -307,7 +307,10 @@ fn models_and_the_state_of_the_server() {
         (&models[4]["max_tokens"], &models[4]["precision"]),
         (&json!(POSITIONS), &json!("f32"))
     );
-    assert_eq!(server.get("/v1/models/nobody").refusal().0, 404);
+    for unknown in ["nobody", "some/body", "some%2Fbody", "%00"] {
+        let (status, code, _) = server.get(&format!("/v1/models/{unknown}")).refusal();
+        assert_eq!((status, code.as_str()), (404, "model_not_found"), "{unknown}");
+    }
     server.ask("/v1/similarity", &json!({"texts": ["a b", "b a"]}));
     let stats = server.get("/v1/stats").json();
     assert_eq!(stats["models"].as_array().unwrap().len(), 8);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::app::{App, Phase};
+use crate::app::App;
 use crate::call::json;
 use crate::error::ApiError;
 use crate::metrics::resident_memory;
@@ -46,17 +46,15 @@ struct ModelStats {
 #[utoipa::path(get, path = "/health", tag = "server",
     responses((status = 200, description = "The process lives")))]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    match app.phase() {
-        Phase::ShuttingDown => app.check_ready().map(|()| ok()),
-        _ => Ok(ok()),
-    }
+    app.check_open().map(|()| ok())
 }
 
 /// Says whether the server answers requests now.
 #[utoipa::path(get, path = "/ready", tag = "server",
     responses((status = 200, description = "Requests are answered")))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    app.check_ready().map(|()| ok())
+    app.check_warm()?;
+    app.check_open().map(|()| ok())
 }
 
 fn ok() -> Response {
