@@ -6,7 +6,7 @@ use albert::backend::{Cpu, Precision};
 use albert::{LoadOptions, Model};
 use anyhow::Result;
 
-use crate::model::locate;
+use crate::model::locate_or;
 use crate::output::note;
 
 /// How to compute.
@@ -56,9 +56,10 @@ impl PrecisionFlag {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelFlags {
     /// The model: a directory with config.json, model.safetensors and a tokenizer, or the ID of one
-    /// on a hub (see `albert download --help`)
+    /// on a hub (see `albert download --help`), or nano, nano-sentiment, nano-intents or
+    /// nano-entities, which are built in [default: that of these which does what is asked]
     #[arg(long, value_name = "DIR or ID")]
-    pub(crate) model: PathBuf,
+    model: Option<PathBuf>,
 
     /// An adapter (LoRA) that was trained beside the model: a directory in PEFT's format, with
     /// adapter_config.json and adapter_model.safetensors
@@ -79,8 +80,9 @@ pub(crate) struct ModelFlags {
 }
 
 impl ModelFlags {
-    /// Loads the model and its tokenizer; what was odd goes to standard error.
-    pub(crate) fn load(&self) -> Result<Model> {
+    /// Loads the model and its tokenizer, or `builtin` if none was named; what was odd goes to
+    /// standard error.
+    pub(crate) fn load_or(&self, builtin: Option<&str>) -> Result<Model> {
         let backend = self.engine.backend()?;
         let options = LoadOptions {
             precision: self.precision.given(),
@@ -88,7 +90,7 @@ impl ModelFlags {
             adapter: self.adapter.clone(),
             depth: self.depth,
         };
-        let model = Model::load_with(locate(&self.model)?, &options)?;
+        let model = Model::load_with(locate_or(self.model.as_deref(), builtin)?, &options)?;
         warn(model.warnings());
         if self.precision == PrecisionFlag::Auto {
             note(format_args!("{}", backend.describe(model.inference().precision())));

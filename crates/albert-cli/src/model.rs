@@ -1,13 +1,41 @@
-//! What a user calls a model: a path, or the ID of a model on a hub.
+//! What a user calls a model: a path, the name of one that is built in, or the ID of one on a hub.
 
 use std::path::{Path, PathBuf};
 
 use albert::checkpoint;
+use albert::files::{BUILTIN, is_directory};
 use albert::hub::{Event, Hub, ModelId, StoredModel};
 use anyhow::{Result, anyhow, bail};
 use indicatif::ProgressBar;
 
 use crate::output::{note, progress_bar};
+
+/// The built-in model that knows words, the order of sentences, and how alike texts are.
+pub(crate) const NANO: &str = "nano";
+/// That which tells good from bad opinions.
+pub(crate) const SENTIMENT: &str = "nano-sentiment";
+/// That which tells what a bank's customer wants.
+pub(crate) const INTENTS: &str = "nano-intents";
+/// That which marks names of persons, places and other things.
+pub(crate) const ENTITIES: &str = "nano-entities";
+
+/// The path of the model that was named, or else of one that is built in, if there is one for what
+/// is asked.
+pub(crate) fn locate_or(named: Option<&Path>, builtin: Option<&str>) -> Result<PathBuf> {
+    if let Some(named) = named {
+        return locate(named);
+    }
+    let Some(path) = builtin.and_then(find_builtin) else {
+        bail!("which model? Give --model: none of those that are built in does this");
+    };
+    note(format_args!("the built-in model {} (--model for another)", builtin.unwrap_or_default()));
+    Ok(path)
+}
+
+fn find_builtin(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(format!("{BUILTIN}{name}"));
+    is_directory(&path).then_some(path)
+}
 
 /// The path of the model that was named. What exists is taken as it is; an ID is looked for in the
 /// cache, without the network, and downloaded if it is not there.
@@ -15,6 +43,9 @@ pub(crate) fn locate(named: &Path) -> Result<PathBuf> {
     // A checkpoint of TensorFlow is named by what its files begin with.
     if named.exists() || checkpoint::directory_of(named).is_ok() {
         return Ok(named.to_owned());
+    }
+    if let Some(path) = named.to_str().and_then(find_builtin) {
+        return Ok(path);
     }
     let Some(id) = named.to_str().and_then(|text| ModelId::parse(text).ok()) else {
         // Whoever reads the path says what is wrong with it.

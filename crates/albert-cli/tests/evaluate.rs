@@ -80,12 +80,13 @@ fn labels_of_glue_and_files_for_submission() {
         counts[at % 3 % 2][usize::from(label == "1")] += 1;
     }
     assert!(counts.iter().flatten().all(|count| *count > 0), "{counts:?}");
-    assert_eq!(found["confusion"], json!({"labels": ["0", "1"], "counts": counts}));
+    let labels = ["negative", "positive"];
+    assert_eq!(found["confusion"], json!({"labels": labels, "counts": counts}));
     let accuracy = (counts[0][0] + counts[1][1]) as f64 / 60.0;
     assert_eq!(keys(&found["metrics"]), ["accuracy"]);
     assert!((found["metrics"]["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-12);
     let recall = counts[1][1] as f64 / (counts[1][0] + counts[1][1]) as f64;
-    assert!((found["classes"]["1"]["recall"].as_f64().unwrap() - recall).abs() < 1e-12);
+    assert!((found["classes"]["positive"]["recall"].as_f64().unwrap() - recall).abs() < 1e-12);
     // The same for people.
     let text = work.succeed(&format!("{command} --worst 2"));
     let parts = ["sst-2: 60 examples of dev.tsv", &format!("accuracy  {accuracy:.4}"), "precision"];

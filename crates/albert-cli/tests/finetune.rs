@@ -378,7 +378,7 @@ fn a_recipe_is_kept_and_flags_go_before_it() {
     // 48 examples in batches of 8, twice.
     assert_eq!(logged(&work, "run"), ((1..=12).collect(), vec![6, 12]));
     let config: Value = serde_json::from_str(&work.read_text("run/model/config.json")).unwrap();
-    assert_eq!(config["id2label"], json!({"0": "0", "1": "1"}));
+    assert_eq!(config["id2label"], json!({"0": "not_equivalent", "1": "equivalent"}));
     assert_eq!(config["classifier_dropout_prob"], 0.3);
     assert_eq!(config["architectures"], json!(["AlbertForSequenceClassification"]));
     // Nothing of pre-training is in the file.

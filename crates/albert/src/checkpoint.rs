@@ -77,8 +77,8 @@ pub fn config(path: &Path) -> Result<ModelConfig> {
     Ok(Source::find(path)?.config()?.config)
 }
 
-/// Reads the model at `path`: a directory, a file of weights with its config beside it, or the name
-/// of a TensorFlow checkpoint. In a directory the weights are the first of `model.safetensors`,
+/// Reads the model at `path`: a directory, a file of weights with its config beside it, the name of
+/// a TensorFlow checkpoint, or an adapter that says which of these it was trained on. In a directory the weights are the first of `model.safetensors`,
 /// `model.safetensors.index.json`, `pytorch_model.bin`, `pytorch_model.bin.index.json` and a
 /// TensorFlow checkpoint that is there.
 ///
@@ -95,7 +95,9 @@ pub fn load(path: &Path, backend: Cpu) -> Result<Loaded> {
 /// # Errors
 /// As [`load`]; an adapter of another model, or one that is not of LoRA; weights kept as bytes.
 pub fn load_with(path: &Path, adapter: Option<&Path>, backend: Cpu) -> Result<Loaded> {
-    let opened = Opened::new(&Source::find(path)?)?;
+    let source = Source::find(path)?;
+    let opened = Opened::new(&source)?;
+    let adapter = source.with_adapter(adapter)?;
     let (weights, config) = FileWeights::new(&opened.tensors, opened.config, adapter)?;
     let mut loaded = load_tensors(&weights, config, backend)?;
     loaded.warnings.splice(0..0, opened.warnings);
@@ -145,12 +147,20 @@ impl Opened {
     }
 }
 
-/// Reads the weights of the model that `config` describes from one file.
+/// Reads the weights of the model that `config` describes, whatever the config beside them says.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_weights(path: &Path, config: ModelConfig, backend: Cpu) -> Result<Loaded> {
-    let tensors = Tensors::open(path)?;
+    let source = Source::find(path)?;
+    if let Some(adapter) = &source.adapter {
+        return Err(Error::input(format!(
+            "{0} is not a model but an adapter: `albert convert --from {0} --to DIR` makes one of \
+             it and the model that it was trained on",
+            adapter.display()
+        )));
+    }
+    let tensors = source.open(config.family)?;
     let (weights, config) = FileWeights::new(&tensors, config, None)?;
     load_tensors(&weights, config, backend)
 }
@@ -201,7 +211,9 @@ pub fn load_for_inference_with(
     backend: &Cpu,
     precision: Option<Precision>,
 ) -> Result<LoadedForInference> {
-    let Opened { config, tensors, mut warnings } = Opened::new(&Source::find(path)?)?;
+    let source = Source::find(path)?;
+    let Opened { config, tensors, mut warnings } = Opened::new(&source)?;
+    let adapter = source.with_adapter(adapter)?;
     let (weights, config) = FileWeights::new(&tensors, config, adapter)?;
     let parts = weights.parts()?;
     warnings.extend(weights.warnings(config.family)?);

@@ -1,14 +1,17 @@
 //! Files that are either whole or not there: written beside their name, then renamed.
 
+mod builtin;
 mod directory;
 mod text;
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use albert_kernels::ReadOnlyMap;
 
+pub use builtin::BUILTIN;
 pub use directory::{create_directory, refuse_taken, remove_leftover};
 pub(crate) use text::{LineReader, read_error};
 pub use text::{called, is_standard_input, open_text, read_lines};
@@ -86,7 +89,44 @@ pub fn sync_parent(path: &Path) -> std::io::Result<()> {
 /// # Errors
 /// A missing file, or one that is not UTF-8 (with the byte offset of the first bad byte).
 pub fn read_text(path: &Path) -> Result<String> {
-    text_of(path, fs::read(path))
+    text_of(path, read(path))
+}
+
+/// Reads a whole file, or one of those that are built in.
+///
+/// # Errors
+/// Whatever the operating system says.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    builtin::find(path).map_or_else(|| fs::read(path), |bytes| Ok(bytes.to_vec()))
+}
+
+/// Whether `path` is a file, or one of those that are built in.
+#[must_use]
+pub fn is_file(path: &Path) -> bool {
+    builtin::find(path).is_some() || path.is_file()
+}
+
+/// Whether `path` is a directory, or one of those that are built in.
+#[must_use]
+pub fn is_directory(path: &Path) -> bool {
+    builtin::is_directory(path) || path.is_dir()
+}
+
+/// Whether there is anything at `path`, or built in under that name.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    is_file(path) || is_directory(path) || path.exists()
+}
+
+/// The names in a directory, or in one that is built in.
+///
+/// # Errors
+/// Whatever the operating system says.
+pub fn names_in(directory: &Path) -> std::io::Result<Vec<OsString>> {
+    if let Some(names) = builtin::names_in(directory) {
+        return Ok(names);
+    }
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// The same of a file that may have been named by mistake: at most so many bytes.
@@ -117,6 +157,9 @@ fn text_of(path: &Path, bytes: std::io::Result<Vec<u8>>) -> Result<String> {
 /// # Errors
 /// A missing or unreadable file, or something that is no file.
 pub fn map(path: &Path) -> Result<ReadOnlyMap> {
+    if let Some(bytes) = builtin::find(path) {
+        return Ok(bytes.into());
+    }
     refuse_other_than_file(path)?;
     File::open(path)
         .and_then(|file| ReadOnlyMap::new(&file))
@@ -129,6 +172,9 @@ pub fn map(path: &Path) -> Result<ReadOnlyMap> {
 /// # Errors
 /// A missing file; a directory, pipe or device, by its path.
 pub fn refuse_other_than_file(path: &Path) -> Result<()> {
+    if builtin::find(path).is_some() {
+        return Ok(());
+    }
     let found = fs::metadata(path).map_err(|error| Error::io("reading", path, error))?;
     if found.is_file() {
         return Ok(());

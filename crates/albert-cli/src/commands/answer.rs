@@ -131,7 +131,8 @@ impl Arguments {
             Column::new("--context-column", self.context_column.as_ref(), "context"),
         ];
         let source = self.input.open_long(self.asked()?, &columns)?;
-        let answerer = QuestionAnswerer::new(&self.model.load()?)?.options(self.how.options())?;
+        let answerer =
+            QuestionAnswerer::new(&self.model.load_or(None)?)?.options(self.how.options())?;
         let answers = self.output.open(Ask::FIELDS)?;
         stream::run(&Ask { answerer }, &source, self.input.on_error, answers)
     }

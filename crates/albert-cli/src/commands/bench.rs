@@ -1,28 +1,23 @@
 //! `albert bench`
 
+pub(super) mod measure;
+
 use std::path::PathBuf;
-use std::time::Instant;
 
 use albert::backend::{Cpu, Precision};
 use albert::config::ModelConfig;
-use albert::model::{Batch, InferenceModel, InferenceSpace, Parts, Start, TrainingModel};
-use albert::random::Seed;
+use albert::model::{Batch, InferenceModel};
 use albert::tokenizer::{InputOptions, Tokenizer, Truncation};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use self::measure::{Load, Measured, Shape, measure, precisions, random_model};
 use crate::engine::{Engine, PrecisionFlag};
 use crate::input::lines;
 use crate::model::locate;
 
 /// Sequences of a batch of real lengths.
 const MIXED_BATCH: usize = 32;
-
-/// Seconds that the runs of one shape take together at least.
-const SECONDS_MIN: f64 = 1.0;
-
-/// Runs of one shape at least, besides one that does not count.
-const RUNS_MIN: usize = 3;
 
 /// Measure tokens per second here, beside what the processor could do at most
 #[derive(Debug, clap::Args)]
@@ -69,72 +64,14 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Sequences and tokens of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    sequences: usize,
-    tokens: usize,
-}
-
-impl Shape {
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a shape like 8x128: sequences, x, tokens of each");
-        let (sequences, tokens) = text.split_once('x').ok_or_else(wrong)?;
-        let number = |text: &str| text.parse().ok().filter(|n| (1..=100_000).contains(n));
-        let sequences = number(sequences).ok_or_else(wrong)?;
-        let tokens = number(tokens).ok_or_else(wrong)?;
-        if sequences * tokens > 1 << 22 {
-            return Err(format!("{text}: more than 4 million tokens in a batch"));
-        }
-        Ok(Self { sequences, tokens })
-    }
-}
-
-/// Batches that are measured together.
-struct Load {
-    name: String,
-    batches: Vec<Batch>,
-}
-
-impl Load {
-    fn tokens(&self) -> usize {
-        self.batches.iter().map(Batch::tokens).sum()
-    }
-
-    /// Operations that the encoder takes, attention by the real lengths.
-    fn operations(&self, model: &InferenceModel) -> f64 {
-        let of_batch = |batch: &Batch| -> f64 {
-            let lengths = batch.starts().windows(2).map(|pair| pair[1] - pair[0]);
-            lengths.map(|tokens| tokens as f64 * model.operations_per_token(tokens)).sum()
-        };
-        self.batches.iter().map(of_batch).sum()
-    }
-}
-
-/// What was measured of one load.
-struct Measured {
-    seconds: f64,
-    peak: f64,
-}
-
 impl Arguments {
     pub(crate) fn run(mut self) -> Result<()> {
         self.model = self.model.as_deref().map(locate).transpose()?;
         let backend = self.engine.backend()?;
-        let mut precisions: Vec<Precision> = Vec::new();
-        for flag in &self.precision {
-            precisions.push(flag.given().unwrap_or(backend.best_precision()));
-        }
-        if precisions.is_empty() {
-            let bf16 = (backend.best_precision() == Precision::Bf16).then_some(Precision::Bf16);
-            precisions =
-                [Some(Precision::F32), bf16, Some(Precision::Int8)].into_iter().flatten().collect();
-        }
         let mut out = std::io::stdout().lock();
-        let mut weights = None;
         let mut titled = self.json;
-        for precision in precisions {
-            let model = self.load(&backend, precision, &mut weights)?;
+        for precision in precisions(&self.precision, &backend) {
+            let model = self.load(&backend, precision)?;
             let loads = self.loads(&model)?;
             if !titled {
                 self.title(&mut out, &backend)?;
@@ -167,29 +104,16 @@ impl Arguments {
         }
     }
 
-    /// The model in one precision; `weights` keeps the random ones for the next.
-    fn load(
-        &self,
-        backend: &Cpu,
-        precision: Precision,
-        weights: &mut Option<TrainingModel>,
-    ) -> Result<InferenceModel> {
-        if let Some(directory) = &self.model {
-            let loaded =
-                albert::checkpoint::load_for_inference(directory, backend, Some(precision))?;
-            if !loaded.model.parts().pooler {
-                bail!("{} has no pooler, which is measured with the encoder", directory.display());
-            }
-            return Ok(loaded.model);
+    /// The model in one precision.
+    fn load(&self, backend: &Cpu, precision: Precision) -> Result<InferenceModel> {
+        let Some(directory) = &self.model else {
+            return random_model(backend, &ModelConfig::preset(&self.preset)?, precision);
+        };
+        let loaded = albert::checkpoint::load_for_inference(directory, backend, Some(precision))?;
+        if !loaded.model.parts().pooler {
+            bail!("{} has no pooler, which is measured with the encoder", directory.display());
         }
-        if weights.is_none() {
-            let config = ModelConfig::preset(&self.preset)?;
-            let start = Start::new(Seed::new(0));
-            *weights = Some(TrainingModel::initialised(backend.clone(), config, start));
-        }
-        let source = weights.as_ref().expect("made above");
-        let parts = Parts { pooler: true, ..Parts::default() };
-        Ok(InferenceModel::new(backend, source.config().clone(), precision, parts, source)?)
+        Ok(loaded.model)
     }
 
     fn loads(&self, model: &InferenceModel) -> Result<Vec<Load>> {
@@ -206,9 +130,7 @@ impl Arguments {
             given => given.to_vec(),
         };
         for shape in shapes {
-            let name = format!("{}x{}", shape.sequences, shape.tokens);
-            let batch = random_batch(model.config(), shape).with_context(|| name.clone())?;
-            loads.push(Load { name, batches: vec![batch] });
+            loads.push(Load::of_shape(model.config(), shape)?);
         }
         Ok(loads)
     }
@@ -281,36 +203,4 @@ fn mixed(
         bail!("{} holds no text", file.display());
     }
     Ok(batches)
-}
-
-fn random_batch(config: &ModelConfig, shape: Shape) -> Result<Batch> {
-    let mut batch = Batch::new();
-    for sequence in 0..shape.sequences {
-        let id = |i: usize| ((sequence * 7919 + i * 104_729 + 5) % config.vocab_size) as u32;
-        let ids: Vec<u32> = (0..shape.tokens).map(id).collect();
-        batch.push(config, &ids, &vec![0; shape.tokens])?;
-    }
-    Ok(batch)
-}
-
-/// Runs the load several times, the peak before and after.
-fn measure(model: &InferenceModel, load: &Load, backend: &Cpu) -> Measured {
-    let mut space = InferenceSpace::default();
-    let mut run = || {
-        let start = Instant::now();
-        for batch in &load.batches {
-            std::hint::black_box(model.pooled(batch, &mut space));
-        }
-        start.elapsed().as_secs_f64()
-    };
-    run();
-    let before = backend.peak(model.precision());
-    let (mut times, mut sum) = (Vec::new(), 0.0);
-    while sum < SECONDS_MIN || times.len() < RUNS_MIN {
-        times.push(run());
-        sum += times[times.len() - 1];
-    }
-    times.sort_by(f64::total_cmp);
-    let peak = before.max(backend.peak(model.precision()));
-    Measured { seconds: times[times.len() / 2], peak }
 }

@@ -79,7 +79,7 @@ impl Arguments {
             ])
         });
         let source = self.input.open(record.into_iter().collect(), &columns)?;
-        let chooser = Chooser::new(&self.model.load()?)?.too_long(self.truncate.too_long());
+        let chooser = Chooser::new(&self.model.load_or(None)?)?.too_long(self.truncate.too_long());
         let answers = self.output.open(Choose::FIELDS)?;
         stream::run(&Choose { chooser }, &source, self.input.on_error, answers)
     }

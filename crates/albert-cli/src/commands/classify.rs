@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::texts::{Item, Texts};
 use crate::engine::ModelFlags;
 use crate::input::Input;
+use crate::model::SENTIMENT;
 use crate::output::{Output, Show};
 use crate::stream::{self, Job};
 
@@ -83,7 +84,9 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let source = self.columns.open(&self.input, &self.texts)?;
-        let model = self.model.load()?;
+        // Other labels than its own take a model of entailment, which is not built in.
+        let builtin = self.labels.is_empty().then_some(SENTIMENT);
+        let model = self.model.load_or(builtin)?;
         let too_long = self.columns.too_long();
         let (kind, labels, problem) = if self.labels.is_empty() {
             let mut classifier = Classifier::new(&model)?.too_long(too_long);

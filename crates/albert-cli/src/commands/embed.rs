@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::texts::{Item, Texts};
 use crate::engine::ModelFlags;
 use crate::input::{Input, OnError};
+use crate::model::NANO;
 use crate::output::{Output, Show, Vectors};
 use crate::stream::{self, Job, Writer};
 
@@ -89,7 +90,7 @@ impl Arguments {
             );
         }
         let source = self.columns.open(&self.input, &self.texts)?;
-        let embedder = self.embedding.embedder(&self.model.load()?);
+        let embedder = self.embedding.embedder(&self.model.load_or(Some(NANO))?);
         let job = Embed { embedder: embedder.too_long(self.columns.too_long()) };
         let on_error = self.input.on_error;
         let Some(path) = self.output.of_vectors() else {

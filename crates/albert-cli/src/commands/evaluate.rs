@@ -14,6 +14,7 @@ use indicatif::HumanCount;
 
 use super::task_data::{Table, read_all};
 use crate::engine::ModelFlags;
+use crate::model::{ENTITIES, SENTIMENT};
 use crate::output::{note, progress_bar};
 
 /// Score a model on the data of a task, and write its predictions
@@ -117,7 +118,12 @@ impl Arguments {
                 path.display()
             );
         }
-        let model = self.model.load()?;
+        let builtin = match task {
+            Task::Sst2 => Some(SENTIMENT),
+            Task::Ner => Some(ENTITIES),
+            _ => None,
+        };
+        let model = self.model.load_or(builtin)?;
         let mut options = EvaluationOptions {
             max_length: self.max_length,
             doc_stride: self.doc_stride,

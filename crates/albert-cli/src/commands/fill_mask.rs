@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::texts::TextColumn;
 use crate::engine::ModelFlags;
 use crate::input::{Input, arguments};
+use crate::model::NANO;
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -58,7 +59,7 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let column = self.text_column.column();
         let source = self.input.open(arguments(&self.texts, column.default), &[column])?;
-        let mut filler = MaskFiller::new(&self.model.load()?)?;
+        let mut filler = MaskFiller::new(&self.model.load_or(Some(NANO))?)?;
         if !self.candidates.is_empty() {
             filler = filler.among(&self.candidates)?;
         }

@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 
 use super::pretrain::{absolute, refuse_given, stop_on_interrupt};
 use crate::engine::Engine;
-use crate::model::locate;
+use crate::model::{NANO, locate_or};
 use crate::output::{message, note, progress_bar};
 use crate::report;
 use summary::Summary;
@@ -212,17 +212,17 @@ impl Arguments {
         let of_recipe = |key: &str| recipe.get(key).and_then(toml::Value::as_str);
         let model = self.model.clone().or(of_recipe("model").map(PathBuf::from));
         let task = self.task.clone().or(of_recipe("task").map(str::to_owned));
-        let (Some(model), Some(task)) = (&model, &task) else {
+        let Some(task) = &task else {
             if self.resume {
                 bail!(
                     "{} does not exist, so there is no run to resume; check --output, or start one \
-                     with --model and --task",
+                     with --task",
                     self.output.display()
                 );
             }
-            bail!("which model, and what for? Give --model DIR and --task TASK");
+            bail!("what is the model to learn? Give --task TASK");
         };
-        let (model, task) = (locate(model)?, Task::parse(task)?);
+        let (model, task) = (locate_or(model.as_deref(), Some(NANO))?, Task::parse(task)?);
         if task == Task::Ax {
             bail!("ax has no training data: train for mnli, then albert evaluate --task ax");
         }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::engine::{Engine, PrecisionFlag, warn};
 use crate::input::{Text, lines};
-use crate::model::locate;
+use crate::model::{NANO, locate_or};
 use crate::output::refuse_other_than_file;
 
 /// Write the raw tensors a model computes for given token ids
@@ -33,8 +33,9 @@ pub(crate) struct Arguments {
     output: PathBuf,
 
     /// The model: a directory with config.json and model.safetensors, or the ID of one on a hub
+    /// [default: nano, which is built in]
     #[arg(long, value_name = "DIR or ID")]
-    model: PathBuf,
+    model: Option<PathBuf>,
 
     /// An adapter (LoRA) that was trained beside the model: a directory in PEFT's format
     #[arg(long, value_name = "DIR")]
@@ -61,7 +62,8 @@ type Tensor = (String, Vec<f32>, Vec<usize>);
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let (backend, precision) = (self.engine.backend()?, self.precision.given());
-        let (model, adapter) = (locate(&self.model)?, self.adapter.as_deref());
+        let model = locate_or(self.model.as_deref(), Some(NANO))?;
+        let adapter = self.adapter.as_deref();
         let loaded = checkpoint::load_for_inference_with(&model, adapter, &backend, precision)?;
         warn(&loaded.warnings);
         refuse_other_than_file(&self.output)?;

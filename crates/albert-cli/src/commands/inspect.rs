@@ -101,11 +101,7 @@ fn to_json(inspection: &Inspection) -> Value {
         "sharing": config.sharing.name(),
         "format": inspection.format.map(checkpoint::Format::name),
         "parameters": inspection.parameters(),
-        "bytes": {
-            "f32": inspection.bytes(Precision::F32),
-            "bf16": inspection.bytes(Precision::Bf16),
-            "int8": inspection.bytes(Precision::Int8),
-        },
+        "bytes": bytes(inspection),
         "parts": parts(inspection),
         "missing": inspection.missing,
         "unexpected": inspection.unexpected,
@@ -114,10 +110,24 @@ fn to_json(inspection: &Inspection) -> Value {
     })
 }
 
+/// The bytes of a file or of the weights in memory, in each precision.
+pub(super) fn bytes(inspection: &Inspection) -> Value {
+    json!({
+        "f32": inspection.bytes(Precision::F32),
+        "bf16": inspection.bytes(Precision::Bf16),
+        "int8": inspection.bytes(Precision::Int8),
+    })
+}
+
+/// The same in one precision, in MiB.
+pub(super) fn mebibytes(inspection: &Inspection, precision: Precision) -> f64 {
+    inspection.bytes(precision) as f64 / (1 << 20) as f64
+}
+
 fn to_table(inspection: &Inspection, with_tensors: bool) -> String {
     let config = &inspection.config;
     let family = if config.family == Family::Albert { "ALBERT" } else { "BERT" };
-    let mebibytes = |precision| inspection.bytes(precision) as f64 / (1 << 20) as f64;
+    let mebibytes = |precision| mebibytes(inspection, precision);
     let mut rows = vec![
         ("model", format!("{family}, shares {}", config.sharing.name())),
         ("layers", layers(config)),

@@ -4,6 +4,7 @@ mod answer;
 mod bench;
 mod choose;
 mod classify;
+mod compare;
 mod convert;
 mod demo;
 mod download;
@@ -60,6 +61,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Convert(convert::Arguments),
     Bench(bench::Arguments),
+    Compare(compare::Arguments),
 }
 
 impl Arguments {
@@ -87,6 +89,7 @@ impl Arguments {
             Command::Inspect(arguments) => arguments.run(),
             Command::Convert(arguments) => arguments.run(),
             Command::Bench(arguments) => arguments.run(),
+            Command::Compare(arguments) => arguments.run(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::texts::Truncate;
 use crate::engine::ModelFlags;
 use crate::input::{Column, Input, text, texts, typed};
+use crate::model::NANO;
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -60,7 +61,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<()> {
         let load = || -> Result<SentenceOrder> {
-            let order = SentenceOrder::new(&self.model.load()?)?;
+            let order = SentenceOrder::new(&self.model.load_or(Some(NANO))?)?;
             Ok(order.too_long(self.truncate.too_long()))
         };
         if self.texts.len() > 2 || self.texts_column.is_some() {

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use albert::checkpoint;
 use albert::config::{ModelConfig, PRESETS, Sharing};
 use albert::data::Store;
+use albert::files::BUILTIN;
 use albert::train::{Best, EvaluationMetrics, Event, Outcome, Pretraining, Settings, StepMetrics};
 use anyhow::{Context, Result, bail};
 use flags::Flags;
 use indicatif::ProgressBar;
 
 use crate::engine::{Engine, warn};
+use crate::model::locate;
 use crate::output::{note, progress_bar};
 
 /// The exit code of what an interrupt ended: 128 and the number of the signal.
@@ -28,6 +31,7 @@ const STOPPED_AT_ONCE: i32 = 130;
   albert pretrain --preset nano --data store --eval-data heldout --output run --steps 20000
   albert pretrain --output run --resume
   albert pretrain --config config.json --recipe recipe.toml --data store --output run
+  albert pretrain --model albert-base-v2 --data reviews.store --output run --learning-rate 1e-4
 
 The model of the newest checkpoint is in RUN/model, that with the lowest loss on --eval-data in
 RUN/best: an evaluation that is the best so far saves a checkpoint, whatever --save-steps says.
@@ -135,22 +139,31 @@ impl Arguments {
             store.path = absolute(&store.path);
         }
         settings.eval_data = settings.eval_data.as_deref().map(absolute);
+        if let Some(model) = &settings.model {
+            settings.model = Some(absolute(&locate(model)?));
+        }
         Ok(settings)
     }
 
     fn model_config(&self, settings: &Settings) -> Result<ModelConfig> {
-        let mut config = match (&self.config, &self.preset) {
-            (Some(path), _) => {
+        let mut config = match (&settings.model, &self.config, &self.preset) {
+            (Some(path), None, None) => checkpoint::config(path)?,
+            (Some(_), ..) => {
+                bail!("the recipe goes on from a model: leave out --preset and --config")
+            }
+            (None, Some(path), _) => {
                 let parsed = ModelConfig::read(path)?;
                 warn(&parsed.warnings);
                 parsed.config
             }
-            (None, Some(name)) => {
+            (None, None, Some(name)) => {
                 let mut config = ModelConfig::preset(name)?;
                 config.vocab_size = Store::open(&settings.data[0].path)?.manifest().vocab_size;
                 config
             }
-            (None, None) => bail!("which model? Give --preset NAME or --config FILE"),
+            (None, None, None) => bail!(
+                "which model? Give --preset NAME or --config FILE, or --model DIR to go on from one"
+            ),
         };
         if let Some(sharing) = self.sharing.as_deref().and_then(Sharing::parse) {
             config = config.with_sharing(sharing)?;
@@ -220,6 +233,9 @@ pub(super) fn refuse_given(
 /// The path of a store from which the run can go on in another working directory. What does not
 /// exist stays as it was typed, and is reported when it is opened.
 pub(super) fn absolute(path: &Path) -> PathBuf {
+    if path.to_str().is_some_and(|path| path.starts_with(BUILTIN)) {
+        return path.to_owned();
+    }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

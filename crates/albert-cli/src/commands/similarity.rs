@@ -10,6 +10,7 @@ use super::embed::EmbeddingFlags;
 use super::texts::Truncate;
 use crate::engine::ModelFlags;
 use crate::input::{Column, Input, text, typed};
+use crate::model::NANO;
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -60,7 +61,7 @@ impl Arguments {
         ensure!(self.texts.len() != 1, "one text cannot be compared: give two or more");
         let input = self.input.with_bare_tsv(&columns);
         let source = input.open(pairs(&self.texts), &columns)?;
-        let embedder = self.embedding.embedder(&self.model.load()?);
+        let embedder = self.embedding.embedder(&self.model.load_or(Some(NANO))?);
         let embedder = embedder.too_long(self.truncate.too_long());
         let answers = self.output.open(Similarity::FIELDS)?;
         stream::run(&Similarity { embedder }, &source, input.on_error, answers)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::texts::TextColumn;
 use crate::engine::ModelFlags;
 use crate::input::{Input, arguments};
+use crate::model::ENTITIES;
 use crate::output::{Output, Show};
 use crate::stream::{self, Job, about_tokens};
 
@@ -69,7 +70,7 @@ impl Arguments {
         };
         let column = self.text_column.column();
         let source = self.input.open_long(arguments(&self.texts, column.default), &[column])?;
-        let tagger = Tagger::new(&self.model.load()?)?.grouping(grouping);
+        let tagger = Tagger::new(&self.model.load_or(Some(ENTITIES))?)?.grouping(grouping);
         let answers = self.output.open(Tag::FIELDS)?;
         stream::run(&Tag { tagger }, &source, self.input.on_error, answers)
     }

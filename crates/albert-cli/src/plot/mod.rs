@@ -1,8 +1,10 @@
-//! Pictures of runs of pre-training and fine-tuning: what was measured, over steps, tokens or hours. Reading it is
-//! [`measurements`]'s business; lines, axes and files are drawn by `plotters`.
+//! Pictures of runs of pre-training and fine-tuning: what was measured, over steps, tokens or
+//! hours. Reading it is [`measurements`]'s business, models beside each other are [`sizes`]'s;
+//! lines, axes and files are drawn by `plotters`.
 
 mod measurements;
 mod picture;
+mod sizes;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -10,10 +12,12 @@ use std::ops::Range;
 use measurements::smooth;
 pub(crate) use measurements::thin;
 pub(crate) use measurements::{Axis, Measurements};
-pub(crate) use picture::{Format, write};
+pub(crate) use picture::{Format, Picture, write};
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+pub(crate) use sizes::{Dot, Sizes, Work};
 
 /// Okabe and Ito's colours, which the colour-blind can tell apart, but for the yellow, which is
 /// hardly seen on white.
@@ -108,7 +112,7 @@ struct Curve {
 
 /// Lengths of the picture, multiplied by how fine it is.
 #[derive(Clone, Copy)]
-struct Scale {
+pub(crate) struct Scale {
     factor: f64,
     /// Whether lines are drawn as rods with round ends: in a bitmap, `plotters` gives a line with
     /// sharp turns spikes and holes.
@@ -129,17 +133,34 @@ impl Scale {
     }
 }
 
-type Area<B> = DrawingArea<B, Shift>;
-type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+pub(crate) type Area<B> = DrawingArea<B, Shift>;
+type Chart<'a, B, X = RangedCoordf64> = ChartContext<'a, B, Cartesian2d<X, RangedCoordf64>>;
+pub(crate) type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
-impl Figure {
-    /// Width and height in units.
+impl Picture for Figure {
     fn size(&self) -> (u32, u32) {
         let rows = self.others().len().div_ceil(2) as u32;
         (WIDTH, self.head() + LOSS_HEIGHT + rows * PANEL_HEIGHT + MARGIN)
     }
 
+    fn draw<B: DrawingBackend>(&self, root: &Area<B>, scale: Scale) -> Drawn<B> {
+        root.fill(&WHITE)?;
+        let (head, body) = root.split_vertically(scale.of(f64::from(self.head())));
+        self.draw_head(&head, scale)?;
+        let (loss, others) = body.split_vertically(scale.of(f64::from(LOSS_HEIGHT)));
+        self.draw_panel(&loss, &Panel::loss(), scale)?;
+        let panels = self.others();
+        let rows = panels.len().div_ceil(2);
+        let height = f64::from(rows as u32 * PANEL_HEIGHT);
+        let (others, _) = others.split_vertically(scale.of(height));
+        for (area, panel) in others.split_evenly((rows, 2)).iter().zip(&panels) {
+            self.draw_panel(area, panel, scale)?;
+        }
+        Ok(())
+    }
+}
+
+impl Figure {
     /// The panels below that of the loss: those of pre-training, or the scores of fine-tuning, or
     /// both where there are runs of both; and those of all training.
     fn others(&self) -> Vec<Panel> {
@@ -168,22 +189,6 @@ impl Figure {
     fn head(&self) -> u32 {
         let title = if self.title.is_some() { TITLE_HEIGHT } else { 0 };
         MARGIN + title + LEGEND_ROW * (self.runs.len() as u32 + 1) + MARGIN / 2
-    }
-
-    fn draw<B: DrawingBackend>(&self, root: &Area<B>, scale: Scale) -> Drawn<B> {
-        root.fill(&WHITE)?;
-        let (head, body) = root.split_vertically(scale.of(f64::from(self.head())));
-        self.draw_head(&head, scale)?;
-        let (loss, others) = body.split_vertically(scale.of(f64::from(LOSS_HEIGHT)));
-        self.draw_panel(&loss, &Panel::loss(), scale)?;
-        let panels = self.others();
-        let rows = panels.len().div_ceil(2);
-        let height = f64::from(rows as u32 * PANEL_HEIGHT);
-        let (others, _) = others.split_vertically(scale.of(height));
-        for (area, panel) in others.split_evenly((rows, 2)).iter().zip(&panels) {
-            self.draw_panel(area, panel, scale)?;
-        }
-        Ok(())
     }
 
     /// The title and the legend: a row for each run, and one for what the marks mean.
@@ -261,21 +266,9 @@ impl Figure {
             return area.draw_text("not measured", &scale.font(14.0, FAINT_TEXT), middle);
         }
         let percent = panel.unit == Unit::Share;
-        let line = |colour: RGBColor, width: f64| colour.stroke_width(scale.of(width) as u32);
-        chart
-            .configure_mesh()
-            .x_labels(8)
-            .y_labels(6)
-            .x_desc(self.axis.name())
-            .x_label_formatter(&|value| compact(*value))
-            .y_label_formatter(&|value| compact(*value) + if percent { " %" } else { "" })
-            .label_style(scale.font(13.0, FAINT_TEXT))
-            .axis_desc_style(scale.font(13.0, FAINT_TEXT))
-            .axis_style(line(AXIS, 1.0))
-            .bold_line_style(line(GRID, 1.0))
-            .light_line_style(TRANSPARENT)
-            .set_all_tick_mark_size(scale.size(4))
-            .draw()?;
+        let unit = if percent { " %" } else { "" };
+        let names = Ticks { x_name: self.axis.name(), x: &compact, y: &|y| compact(y) + unit };
+        names.draw(&mut chart, scale)?;
         self.draw_curves(&mut chart, &curves, scale)
     }
 
@@ -308,9 +301,40 @@ impl Figure {
     }
 }
 
+/// What stands along the axes.
+struct Ticks<'t> {
+    x_name: &'t str,
+    x: &'t dyn Fn(f64) -> String,
+    y: &'t dyn Fn(f64) -> String,
+}
+
+impl Ticks<'_> {
+    /// Draws them, with the axes and the grid.
+    fn draw<B: DrawingBackend, X>(&self, chart: &mut Chart<'_, B, X>, scale: Scale) -> Drawn<B>
+    where
+        X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let line = |colour: RGBColor| colour.stroke_width(scale.of(1.0) as u32);
+        chart
+            .configure_mesh()
+            .x_labels(8)
+            .y_labels(6)
+            .x_desc(self.x_name)
+            .x_label_formatter(&|value| (self.x)(*value))
+            .y_label_formatter(&|value| (self.y)(*value))
+            .label_style(scale.font(13.0, FAINT_TEXT))
+            .axis_desc_style(scale.font(13.0, FAINT_TEXT))
+            .axis_style(line(AXIS))
+            .bold_line_style(line(GRID))
+            .light_line_style(TRANSPARENT)
+            .set_all_tick_mark_size(scale.size(4))
+            .draw()
+    }
+}
+
 /// Draws a line through points.
-fn draw_line<B: DrawingBackend>(
-    chart: &mut Chart<'_, B>,
+fn draw_line<B: DrawingBackend, X: Ranged<ValueType = f64>>(
+    chart: &mut Chart<'_, B, X>,
     points: &[(f64, f64)],
     colour: RGBColor,
     width: f64,

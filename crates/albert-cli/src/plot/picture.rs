@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use plotters::prelude::*;
 use plotters::style::register_font;
 
-use super::{FONT, Figure, Scale};
+use super::{Area, Drawn, FONT, Scale};
 
 /// Pixels of a PNG for a unit of the figure.
 const FINENESS: u32 = 2;
@@ -37,8 +37,17 @@ impl Format {
     }
 }
 
-/// Draws a figure and writes it.
-pub(crate) fn write(figure: &Figure, format: Format, path: &Path) -> Result<()> {
+/// What can be drawn.
+pub(crate) trait Picture {
+    /// Width and height in units.
+    fn size(&self) -> (u32, u32);
+
+    /// Draws it all.
+    fn draw<B: DrawingBackend>(&self, root: &Area<B>, scale: Scale) -> Drawn<B>;
+}
+
+/// Draws a picture and writes it.
+pub(crate) fn write(figure: &impl Picture, format: Format, path: &Path) -> Result<()> {
     refuse_other_than_file(path)?;
     // The SVG is laid out with it too, though shown with the reader's.
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
@@ -50,7 +59,7 @@ pub(crate) fn write(figure: &Figure, format: Format, path: &Path) -> Result<()> 
     Ok(write_atomically(path, |file| file.write_all(&bytes))?)
 }
 
-fn svg(figure: &Figure) -> Result<Vec<u8>> {
+fn svg(figure: &impl Picture) -> Result<Vec<u8>> {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, figure.size()).into_drawing_area();
@@ -62,7 +71,7 @@ fn svg(figure: &Figure) -> Result<Vec<u8>> {
     Ok(text.into_bytes())
 }
 
-fn png(figure: &Figure) -> Result<Vec<u8>> {
+fn png(figure: &impl Picture) -> Result<Vec<u8>> {
     let (width, height) = figure.size();
     let (width, height) = (width * FINENESS, height * FINENESS);
     let fine = (width * OVERSAMPLING, height * OVERSAMPLING);

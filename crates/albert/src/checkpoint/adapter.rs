@@ -44,7 +44,12 @@ const MATRICES: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
 /// Whether `directory` has an adapter.
 #[must_use]
 pub fn is_adapter(directory: &Path) -> bool {
-    directory.join(ADAPTER_CONFIG_FILE).is_file()
+    files::is_file(&directory.join(ADAPTER_CONFIG_FILE))
+}
+
+/// The name or path of the model that the adapter in `directory` was trained on, if it says so.
+pub(super) fn base_named_by(directory: &Path) -> Result<Option<String>> {
+    Ok(AdapterConfig::read(&directory.join(ADAPTER_CONFIG_FILE))?.0.base)
 }
 
 /// An adapter as it lies on disk.
@@ -62,7 +67,7 @@ pub(super) struct StoredAdapter {
 impl StoredAdapter {
     pub(super) fn open(directory: &Path) -> Result<Self> {
         let path = directory.join(ADAPTER_CONFIG_FILE);
-        if !path.exists() {
+        if !files::exists(&path) {
             return Err(Error::input(format!(
                 "{} is no adapter: an adapter is a directory with {ADAPTER_CONFIG_FILE} and \
                  {ADAPTER_WEIGHTS_FILE}",
@@ -72,7 +77,8 @@ impl StoredAdapter {
         let (config, mut warnings) = AdapterConfig::read(&path)?;
         let old = directory.join(ADAPTER_TORCH_FILE);
         let new = directory.join(ADAPTER_WEIGHTS_FILE);
-        let mut tensors = Tensors::open(if old.exists() && !new.exists() { &old } else { &new })?;
+        let mut tensors =
+            Tensors::open(if files::exists(&old) && !files::exists(&new) { &old } else { &new })?;
         for (name, tensor) in std::mem::take(&mut tensors.named) {
             let Some(bare) = name.strip_prefix(PREFIX) else {
                 let message = format_args!(
@@ -85,7 +91,7 @@ impl StoredAdapter {
         }
         let path = directory.join(CONFIG_FILE);
         let (mut head, mut labels, mut problem) = (None, None, None);
-        if path.exists() {
+        if files::exists(&path) {
             files::refuse_other_than_file(&path)?;
             let parsed = ModelConfig::read(&path)?;
             (head, labels, problem) = (parsed.config.head, parsed.labels, parsed.problem);

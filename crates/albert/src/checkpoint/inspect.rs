@@ -9,6 +9,7 @@ use super::{Opened, Parts, part_ranges, present_parts};
 use crate::backend::Precision;
 use crate::config::ModelConfig;
 use crate::error::Result;
+use crate::files;
 use crate::model::{Layout, Parameter};
 
 /// A tensor as it is stored.
@@ -54,7 +55,7 @@ pub struct Inspection {
 /// As [`super::load`], except that the weights may be missing.
 pub fn inspect(path: &Path) -> Result<Inspection> {
     let source = Source::find(path)?;
-    if !source.main_file().exists() {
+    if !files::exists(&source.main_file()) {
         let parsed = source.config()?;
         let inspection = Inspection::of_config(parsed.config);
         return Ok(Inspection { warnings: parsed.warnings, ..inspection });

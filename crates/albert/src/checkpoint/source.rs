@@ -2,12 +2,11 @@
 //! and its tokenizer are. How the files are read is the business of the modules of their formats.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::adapter::is_adapter;
+use super::adapter::{base_named_by, is_adapter};
 use super::names::from_torch;
 use super::tensors::{Tensor, TensorFile, Tensors};
 use super::{CONFIG_FILE, WEIGHTS_FILE, safetensors, tensorflow, torch};
@@ -67,17 +66,25 @@ pub(super) struct Source {
     /// Where the files of the tokenizer are.
     pub(super) directory: PathBuf,
     pub(super) weights: Weights,
+    /// The adapter that was named in place of the model that it was trained on.
+    pub(super) adapter: Option<PathBuf>,
 }
 
 impl Source {
     /// Looks at `path`: a directory, a file of weights, or the name of a TensorFlow checkpoint
-    /// without its ending. Weights that are not there are found missing when they are opened.
+    /// without its ending; of an adapter, at the model that it says it was trained on. Weights that
+    /// are not there are found missing when they are opened.
     pub(super) fn find(path: &Path) -> Result<Self> {
-        let (beside, weights) = if path.is_dir() {
+        match base_of(path)? {
+            Some(base) => Ok(Self { adapter: Some(path.to_owned()), ..Self::of_model(&base)? }),
+            None => Self::of_model(path),
+        }
+    }
+
+    fn of_model(path: &Path) -> Result<Self> {
+        let (beside, weights) = if files::is_directory(path) {
             refuse_other_directories(path)?;
-            let weights = in_directory(path)?;
-            refuse_adapter(path, &weights)?;
-            (path.to_owned(), weights)
+            (path.to_owned(), in_directory(path)?)
         } else {
             let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             (beside.unwrap_or(Path::new(".")).to_owned(), of_file(path)?)
@@ -88,12 +95,25 @@ impl Source {
             places.extend([beside.join("assets"), beside.join("../assets")]);
         }
         let config = |place: &PathBuf| {
-            let path = CONFIGS.map(|name| place.join(name)).into_iter().find(|path| path.is_file());
+            let path =
+                CONFIGS.map(|name| place.join(name)).into_iter().find(|path| files::is_file(path));
             Some((place.clone(), path?))
         };
         let found = places.iter().find_map(config);
         let (directory, config) = found.unwrap_or((beside.clone(), beside.join(CONFIG_FILE)));
-        Ok(Self { config, directory, weights })
+        Ok(Self { config, directory, weights, adapter: None })
+    }
+
+    /// The adapter beside the model: the one that was named in its place, or `other`.
+    pub(super) fn with_adapter<'a>(&'a self, other: Option<&'a Path>) -> Result<Option<&'a Path>> {
+        match (self.adapter.as_deref(), other) {
+            (Some(own), Some(other)) => Err(Error::input(format!(
+                "{} is an adapter already: name the model that {} was trained on",
+                own.display(),
+                other.display()
+            ))),
+            (own, other) => Ok(own.or(other)),
+        }
     }
 
     /// Reads the config.
@@ -149,7 +169,7 @@ impl Source {
 
 /// Directories that are something else than a model, by what they are.
 fn refuse_other_directories(path: &Path) -> Result<()> {
-    if CONFIGS.iter().any(|name| path.join(name).is_file()) {
+    if CONFIGS.iter().any(|name| files::is_file(&path.join(name))) {
         return Ok(());
     }
     let shown = path.display();
@@ -169,17 +189,23 @@ fn refuse_other_directories(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An adapter, which is a model only together with the one that it was trained on.
-fn refuse_adapter(path: &Path, weights: &Weights) -> Result<()> {
-    let has_weights = *weights != Weights::Safetensors(path.join(WEIGHTS_FILE))
-        || path.join(WEIGHTS_FILE).exists();
-    if has_weights || !is_adapter(path) {
-        return Ok(());
+/// The model on which the adapter at `path` says it was trained, if `path` is an adapter and no
+/// model.
+fn base_of(path: &Path) -> Result<Option<PathBuf>> {
+    if !is_adapter(path) || files::exists(&path.join(WEIGHTS_FILE)) {
+        return Ok(None);
+    }
+    let base = base_named_by(path)?.map(PathBuf::from);
+    if let Some(base) = base.as_deref().filter(|base| files::exists(base)) {
+        return Ok(Some(base.to_owned()));
     }
     let shown = path.display();
+    let base = base.map_or_else(String::new, |base| {
+        format!(" ({} according to it, which is not here)", base.display())
+    });
     Err(Error::input(format!(
-        "{shown} is not a model but an adapter: name the model that it was trained on, and this \
-         one beside it (`--model MODEL --adapter {shown}`)"
+        "{shown} is not a model but an adapter: name the model that it was trained on{base}, and \
+         this one beside it (`--model MODEL --adapter {shown}`)"
     )))
 }
 
@@ -199,7 +225,7 @@ fn in_directory(directory: &Path) -> Result<Weights> {
         else {
             continue;
         };
-        if path.exists() {
+        if files::exists(path) {
             return Ok(weights);
         }
     }
@@ -226,8 +252,7 @@ fn in_directory(directory: &Path) -> Result<Weights> {
 fn checkpoints(directory: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io("reading", directory, error);
     let mut prefixes = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
+    for name in files::names_in(directory).map_err(failed)? {
         if let Some(prefix) = name.to_str().and_then(|name| name.strip_suffix(tensorflow::INDEX)) {
             prefixes.push(directory.join(prefix));
         }
@@ -249,7 +274,7 @@ fn of_file(path: &Path) -> Result<Weights> {
     {
         return Ok(Weights::TensorFlow(prefix.into()));
     }
-    if !path.exists() {
+    if !files::exists(&path) {
         return Err(Error::input(format!(
             "{text} does not exist; a model is a directory with config.json and its weights, a file \
              of weights beside a config.json, or the name of a TensorFlow checkpoint"

@@ -46,8 +46,13 @@ impl Names {
             let outputs = (0..own.len()).collect();
             return Ok(Self { outputs, labels: Labels::new(own.to_vec())? });
         };
-        let outputs: Option<Vec<usize>> = known.iter().map(|name| find(own, name)).collect();
-        let outputs = outputs.filter(|outputs| outputs.len() == own.len()).ok_or_else(|| {
+        let outputs_of = |names: &[&str]| -> Option<Vec<usize>> {
+            let outputs: Option<Vec<usize>> = names.iter().map(|name| find(own, name)).collect();
+            outputs.filter(|outputs| outputs.len() == own.len())
+        };
+        // Models may call the labels as the files do.
+        let written = || outputs_of(run.task.written_labels()?);
+        let outputs = outputs_of(&known).or_else(written).ok_or_else(|| {
             Error::input(format!(
                 "the labels of this model are {}, and those of the task {} are {}: take a model \
                  that was fine-tuned for it",

@@ -13,6 +13,7 @@ use albert_kernels::{
 };
 
 use super::batch::Batch;
+use super::cost::Operations;
 use super::heads::Outputs;
 use super::layout::{AttentionBlock, FeedForwardBlock, Layout};
 use crate::backend::{Cpu, Linear, Norm, Precision, Span};
@@ -240,15 +241,10 @@ impl InferenceModel {
         }
     }
 
-    /// Floating-point operations that a sequence of `tokens` takes per token in the encoder:
-    /// a multiplication and an addition count as two.
+    /// Floating-point operations that a sequence of `tokens` takes per token in the encoder.
     #[must_use]
-    pub fn operations_per_token(&self, tokens: usize) -> f64 {
-        let ModelConfig { hidden_size: h, intermediate_size: f, embedding_size: e, .. } =
-            self.config;
-        let layer = 2 * (4 * h * h + 2 * h * f) + 4 * h * tokens;
-        let projection = if e == h { 0 } else { 2 * e * h };
-        (self.depth() * layer + projection) as f64
+    pub fn operations_per_token(&self, tokens: usize) -> Operations {
+        Operations::at_depth(&self.config, self.depth(), tokens)
     }
 
     /// The last hidden states of a batch: T rows of H numbers, `stride` apart.

@@ -3,6 +3,7 @@
 
 pub(crate) mod adapter;
 mod batch;
+mod cost;
 mod heads;
 mod inference;
 mod initialise;
@@ -18,6 +19,7 @@ mod workspace;
 
 pub use adapter::{ALL_LINEAR, Adapter, AdapterTensor, LoraConfig, RANK_MAX, Role, expand};
 pub use batch::{Batch, Targets};
+pub use cost::{Operations, inference_memory};
 pub use heads::{Losses, Outputs, Scales};
 pub use inference::{
     ExitPolicy, Exited, InferenceModel, InferenceSpace, Int8Rows, JointScores, JointStart, Parts,

@@ -169,16 +169,15 @@ impl Iterator for Rows {
 }
 
 fn target(task: Task, place: &Place, field: &str) -> Result<Target> {
-    let Some(known) = task.labels() else {
+    let (Some(names), Some(written)) = (task.labels(), task.written_labels()) else {
         let number = field.trim().parse().ok().filter(|number: &f64| number.is_finite());
         return number.map(Target::Number).ok_or_else(|| {
             let message = format!("{place}: the score is {field:?}, where a number is needed");
             Error::new(ErrorKind::Format, message)
         });
     };
-    if known.contains(&field) {
-        Ok(Target::Label(field.to_owned()))
-    } else {
-        Err(unknown(place, field, known))
+    match written.iter().position(|label| *label == field) {
+        Some(at) => Ok(Target::Label(names[at].to_owned())),
+        None => Err(unknown(place, field, written)),
     }
 }

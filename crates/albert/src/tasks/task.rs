@@ -218,15 +218,28 @@ impl Task {
         matches!(self, Self::Classify | Self::PairClassify | Self::MultiLabel | Self::Regress)
     }
 
-    /// Its labels in the order of the reference (`classifier_utils.py`), if they are its own and
-    /// not found in the training data.
+    /// Its labels in the order of the reference (`classifier_utils.py`), by the names that the
+    /// models of `transformers` give them, if they are its own and not found in the training data.
     #[must_use]
     pub fn labels(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Mnli | Self::Ax => Some(&["contradiction", "entailment", "neutral"]),
             Self::Qnli | Self::Rte => Some(&["entailment", "not_entailment"]),
-            Self::Cola | Self::Sst2 | Self::Mrpc | Self::Qqp | Self::Wnli => Some(&["0", "1"]),
+            Self::Cola => Some(&["unacceptable", "acceptable"]),
+            Self::Sst2 => Some(&["negative", "positive"]),
+            Self::Mrpc => Some(&["not_equivalent", "equivalent"]),
+            Self::Qqp => Some(&["not_duplicate", "duplicate"]),
+            Self::Wnli => Some(&["not_entailment", "entailment"]),
             _ => None,
+        }
+    }
+
+    /// The same as its files write them, in the same order.
+    #[must_use]
+    pub fn written_labels(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Cola | Self::Sst2 | Self::Mrpc | Self::Qqp | Self::Wnli => Some(&["0", "1"]),
+            _ => self.labels(),
         }
     }
 

@@ -97,7 +97,7 @@ fn cola_has_a_header_in_its_test_file_only() {
     let train = good(Task::Cola, train);
     assert_eq!(train[0].input, Input::Text("Our friends won't buy this.".to_owned()));
     assert_eq!(train[1].input, Input::Text("They \"drank the pub.".to_owned()));
-    assert_eq!((train[0].id.as_str(), &train[1].target), ("0", &label("0")));
+    assert_eq!((train[0].id.as_str(), &train[1].target), ("0", &label("unacceptable")));
     let test = good(Task::Cola, "index\tsentence\n7\tBill whistled past the house.\n");
     assert_eq!((test[0].id.as_str(), &test[0].target), ("7", &None));
     let message = error(Task::Cola, "gj04\t1\tOnly three columns.\n");
@@ -111,13 +111,13 @@ fn a_pair_stands_in_the_columns_of_its_task() {
             Task::Mrpc,
             "\u{feff}Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t70\t71\tHe said \" no\tNo\n",
             pair("He said \" no", "No"),
-            label("1"),
+            label("equivalent"),
         ),
         (
             Task::Qqp,
             "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n9\t1\t2\tWhy?\tHow?\t0\n",
             pair("Why?", "How?"),
-            label("0"),
+            label("not_duplicate"),
         ),
         (
             Task::Mnli,
@@ -138,7 +138,7 @@ fn a_pair_stands_in_the_columns_of_its_task() {
             Task::Wnli,
             "index\tsentence1\tsentence2\tlabel\r\n0\tIt stuck.\tThe pin stuck.\t1\r\n",
             pair("It stuck.", "The pin stuck."),
-            label("1"),
+            label("entailment"),
         ),
         (
             Task::StsB,

@@ -1,6 +1,5 @@
 //! Finding and reading the files of a tokenizer.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -12,7 +11,7 @@ use super::pipeline::SpecialNames;
 use super::sentencepiece::SentencePiece;
 use super::{Backend, Tokenizer};
 use crate::error::{Error, Result};
-use crate::files::read_text;
+use crate::files::{self, read_text};
 
 /// The files that are looked for in a directory, in this order: the first that exists is read.
 ///
@@ -39,7 +38,7 @@ impl Tokenizer {
     /// # Errors
     /// No tokenizer there, or one that cannot be read; the message says what was looked for.
     pub fn load(directory: &Path) -> Result<Self> {
-        let (folder, path) = if directory.is_file() {
+        let (folder, path) = if files::is_file(directory) {
             (directory.parent().unwrap_or(Path::new("")), directory.to_path_buf())
         } else {
             (directory, find(directory)?)
@@ -58,19 +57,19 @@ impl Tokenizer {
 }
 
 fn find(directory: &Path) -> Result<PathBuf> {
-    if !directory.exists() {
+    if !files::exists(directory) {
         return Err(Error::format(directory, "there is no such file or directory"));
     }
-    let usual = FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file());
+    let usual = FILES.iter().map(|name| directory.join(name)).find(|path| files::is_file(path));
     if let Some(path) = usual {
         return Ok(path);
     }
     // The original releases call theirs `30k-clean.model`.
     let failed = |error| Error::io("reading", directory, error);
     let mut models = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "model") && path.is_file() {
+    for name in files::names_in(directory).map_err(failed)? {
+        let path = directory.join(name);
+        if path.extension().is_some_and(|extension| extension == "model") && files::is_file(&path) {
             models.push(path);
         }
     }
@@ -88,7 +87,7 @@ fn find(directory: &Path) -> Result<PathBuf> {
 }
 
 fn load_sentencepiece(path: &Path, settings: &Settings) -> Result<Tokenizer> {
-    let bytes = fs::read(path).map_err(|error| Error::io("reading", path, error))?;
+    let bytes = files::read(path).map_err(|error| Error::io("reading", path, error))?;
     let model = SentencePiece::new(&bytes).map_err(|error| Error::format(path, error))?;
     let default = Preprocessing::default();
     let preprocessing = Preprocessing {
@@ -137,7 +136,7 @@ impl Settings {
     fn read(folder: &Path) -> Result<Self> {
         let paths =
             ["tokenizer_config.json", "special_tokens_map.json"].map(|name| folder.join(name));
-        let found = paths.iter().filter(|path| path.is_file());
+        let found = paths.iter().filter(|path| files::is_file(path));
         let files = found.map(|path| parse(path)).collect::<Result<_>>()?;
         let [config, _] = paths;
         Ok(Self { files, config })

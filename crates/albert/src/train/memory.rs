@@ -36,7 +36,7 @@ pub(crate) fn plan(asked: MemoryAsked, config: &ModelConfig, precision: Precisio
         _ => tokens,
     };
     let least = least.max(asked.longest);
-    let available = available();
+    let available = available_memory();
     let budget = asked.budget.unwrap_or(available);
     let bytes = usize::try_from(budget.as_u64()).unwrap_or(usize::MAX);
     memory.plan(bytes, tokens, least).ok_or_else(|| {
@@ -54,8 +54,9 @@ pub(crate) fn plan(asked: MemoryAsked, config: &ModelConfig, precision: Precisio
     })
 }
 
-/// Memory that this machine has to spare, as far as it says.
-fn available() -> ByteSize {
+/// Memory that this machine has to spare, as far as it says; without limit where it does not.
+#[must_use]
+pub fn available_memory() -> ByteSize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let of_machine = text.lines().find_map(|line| {
         let kib = line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?;

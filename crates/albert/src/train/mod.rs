@@ -15,6 +15,7 @@ mod settings;
 mod step;
 
 pub(crate) use log::{Log, METRICS_FILE};
+pub use memory::available_memory;
 pub(crate) use memory::{MemoryAsked, plan};
 pub use metrics::{EvaluationMetrics, StepMetrics};
 pub use pretrain::{Event, Outcome, Pretraining};

@@ -12,6 +12,7 @@ use super::run::{Content, MOMENTS, Restored, Run, State as _, Wanted, check_fini
 use super::settings::Settings;
 use super::step::Parts;
 use crate::backend::{Backend, Cpu};
+use crate::checkpoint;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::model::{self, Layout, OptimizerState, Plan, Start, TrainingModel, Workspace};
@@ -66,6 +67,34 @@ const PARTS: model::Parts = model::Parts {
     exits: false,
 };
 
+/// The model before the first step: that which is gone on from, or one at random. Parts that the
+/// former lacks begin at random too.
+fn first_model(settings: &Settings, config: ModelConfig, backend: Cpu) -> Result<TrainingModel> {
+    if let Some(path) = &settings.model {
+        return Ok(checkpoint::load_weights(path, config, backend)?.model);
+    }
+    let seed = Seed::new(settings.seed).split("initial weights", 0);
+    let start = Start { seed, positions: settings.positions.into() };
+    Ok(TrainingModel::initialised(backend, config, start))
+}
+
+/// A model goes on with the ids that it has learnt.
+fn check_tokenizer(model: &Path, feed: &Feed) -> Result<()> {
+    let directory = checkpoint::directory_of(model)?;
+    let own = Tokenizer::load(&directory)?.fingerprint();
+    let store = feed.store();
+    if own == store.manifest().tokenizer_fingerprint {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the store {} was prepared with another tokenizer than that of {}: prepare its text again, \
+         with --tokenizer {}",
+        store.directory().display(),
+        model.display(),
+        directory.display()
+    )))
+}
+
 impl Pretraining {
     /// Starts a new run in `directory`. The vocabulary of `config` must be the store's.
     ///
@@ -85,6 +114,9 @@ impl Pretraining {
         settings.optimizer().check(&Layout::new(&config))?;
         let feed = Feed::open(&settings, &config)?;
         let tokenizer = Tokenizer::load(&feed.store().tokenizer_directory())?;
+        if let Some(model) = &settings.model {
+            check_tokenizer(model, &feed)?;
+        }
         settings.precision = settings.precision.resolved(&backend);
         let backend = backend.training_in(settings.precision.of_products());
         settings.tokens_per_batch =
@@ -131,12 +163,14 @@ impl Pretraining {
         restored: Option<Restored<Progress>>,
     ) -> Result<Self> {
         let plan = memory::plan(settings.memory(), &config, backend.training_precision())?;
-        let restored = restored.unwrap_or_else(|| {
-            let seed = Seed::new(settings.seed).split("initial weights", 0);
-            let start = Start { seed, positions: settings.positions.into() };
-            let model = TrainingModel::initialised(backend, config, start);
-            Restored { model, optimizer: Vec::new(), state: Progress::START }
-        });
+        let restored = match restored {
+            Some(restored) => restored,
+            None => Restored {
+                model: first_model(&settings, config, backend)?,
+                optimizer: Vec::new(),
+                state: Progress::START,
+            },
+        };
         let Restored { model, optimizer: moments, state: progress } = restored;
         let mut optimizer = OptimizerState::new(&model);
         if let [first, second] = &moments[..] {

@@ -130,6 +130,8 @@ pub struct Settings {
     pub data: Vec<WeightedStore>,
     /// The store to evaluate on.
     pub eval_data: Option<PathBuf>,
+    /// The model whose weights are gone on from; where there is none, they start at random.
+    pub model: Option<PathBuf>,
     /// Optimizer steps.
     pub steps: u64,
     /// Sequences per step. Either this or `batch_tokens` is given.
@@ -217,6 +219,7 @@ impl Default for Settings {
         Self {
             data: Vec::new(),
             eval_data: None,
+            model: None,
             steps: 10_000,
             batch_size: Some(BATCH_SIZE),
             batch_tokens: None,

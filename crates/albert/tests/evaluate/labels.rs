@@ -100,11 +100,16 @@ fn check_labels(
 fn tasks_of_two_labels() {
     for task in [Task::Cola, Task::Sst2, Task::Mrpc, Task::Qqp, Task::Wnli] {
         // The model's outputs are in another order than the task's.
-        let (_directory, model) = model(labelled(&["1", "0"], Problem::SingleLabel));
-        let file = glue(task, |number| (number * number % 3 % 2).to_string());
-        let examples = examples(task, "dev.tsv", &file);
-        assert_eq!(examples.len(), ROWS);
-        check_labels(task, &model, &examples, &["0", "1"], &[1, 0]);
+        let names = task.labels().unwrap();
+        let reversed = [names[1], names[0]];
+        // As its files write them, and by their names.
+        for own in [["1", "0"], reversed] {
+            let (_directory, model) = model(labelled(&own, Problem::SingleLabel));
+            let file = glue(task, |number| (number * number % 3 % 2).to_string());
+            let examples = examples(task, "dev.tsv", &file);
+            assert_eq!(examples.len(), ROWS);
+            check_labels(task, &model, &examples, names, &[1, 0]);
+        }
     }
 }
 

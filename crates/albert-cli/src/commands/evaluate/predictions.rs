@@ -1,5 +1,6 @@
 //! Predictions in the files that those who judge them want, and tables for users.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -52,8 +53,14 @@ pub(super) fn write(target: &Path, evaluation: &Evaluation, examples: &[Example]
     match predictions {
         _ if evaluation.task.is_users() => return table(target, predictions, examples),
         Predictions::Labels { .. } | Predictions::LabelSets { .. } => {
-            let names: Vec<&str> =
-                (0..examples.len()).map(|at| predictions.names_of(at)[0]).collect();
+            let task = evaluation.task;
+            let known = task.labels().unwrap_or_default().iter();
+            let written: HashMap<_, _> =
+                known.zip(task.written_labels().unwrap_or_default()).collect();
+            let names: Vec<&str> = (0..examples.len())
+                .map(|at| predictions.names_of(at)[0])
+                .map(|name| written.get(&name).map_or(name, |written| written))
+                .collect();
             write_glue(target, ids.zip(names.into_iter().map(GluePrediction::Label)))?;
         }
         Predictions::Numbers(numbers) => {

@@ -23,6 +23,12 @@ pub(super) struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     eval_data: Option<PathBuf>,
 
+    /// Go on from the weights of this model, with its config and its vocabulary, instead of those
+    /// of --preset or --config at random
+    #[arg(long, value_name = "DIR or ID", conflicts_with_all = ["preset", "config", "sharing"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<PathBuf>,
+
     /// Optimizer steps [default: 10000]
     #[arg(long, value_name = "N", value_parser = whole_number())]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -121,12 +121,16 @@ fn nothing_can_be_learned_from_one_class_alone() {
         assert_says(&census(task, targets).check().unwrap_err().to_string(), &[part]);
     };
     refused(Task::Classify, &[], "no examples");
-    refused(Task::Sst2, &labelled(&["1", "1"]), "all 2 examples have the label \"1\"");
+    refused(
+        Task::Sst2,
+        &labelled(&["positive", "positive"]),
+        "all 2 examples have the label \"positive\"",
+    );
     refused(Task::Regress, &[Target::Number(2.0), Target::Number(2.0)], "all 2 numbers are 2");
     refused(Task::MultiLabel, &[Target::Labels(vec![])], "no example has any label");
     refused(Task::Ner, &[Target::Tags(vec!["O".into()])], "no entity");
     refused(Task::Squad2, &[Target::Answers(vec![])], "no question has an answer");
-    census(Task::Sst2, &labelled(&["1", "0"])).check().unwrap();
+    census(Task::Sst2, &labelled(&["positive", "negative"])).check().unwrap();
     census(Task::Regress, &[Target::Number(2.0), Target::Number(3.0)]).check().unwrap();
     let mut census = Census::new(Task::Sst2);
     let test = good(Task::Sst2, "index\tsentence\n0\ta film\n").remove(0);
