@@ -89,6 +89,7 @@ impl ModelFlags {
             backend: Some(backend.clone()),
             adapter: self.adapter.clone(),
             depth: self.depth,
+            ..LoadOptions::default()
         };
         let model = Model::load_with(locate_or(self.model.as_deref(), builtin)?, &options)?;
         warn(model.warnings());

@@ -1,10 +1,12 @@
 //! What a user calls a model: a path, the name of one that is built in, or the ID of one on a hub.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use albert::checkpoint;
 use albert::files::{BUILTIN, is_directory};
 use albert::hub::{Event, Hub, ModelId, StoredModel};
+use albert::tokenizer::Tokenizer;
 use anyhow::{Result, anyhow, bail};
 use indicatif::ProgressBar;
 
@@ -18,6 +20,14 @@ pub(crate) const SENTIMENT: &str = "nano-sentiment";
 pub(crate) const INTENTS: &str = "nano-intents";
 /// That which marks names of persons, places and other things.
 pub(crate) const ENTITIES: &str = "nano-entities";
+
+/// All of them.
+pub(crate) const BUILTIN_MODELS: [&str; 4] = [NANO, SENTIMENT, INTENTS, ENTITIES];
+
+/// The tokenizer that they share.
+pub(crate) fn builtin_tokenizer() -> Result<Arc<Tokenizer>> {
+    Ok(Arc::new(Tokenizer::load(&locate(NANO.as_ref())?)?))
+}
 
 /// The path of the model that was named, or else of one that is built in, if there is one for what
 /// is asked.

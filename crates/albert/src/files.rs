@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use albert_kernels::ReadOnlyMap;
 
-pub use builtin::BUILTIN;
+pub use builtin::{BUILTIN, builtin_bytes};
 pub use directory::{create_directory, refuse_taken, remove_leftover};
 pub(crate) use text::{LineReader, read_error};
 pub use text::{called, is_standard_input, open_text, read_lines};

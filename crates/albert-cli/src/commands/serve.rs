@@ -12,11 +12,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytesize::ByteSize;
 
 use crate::engine::{PrecisionFlag, warn};
-use crate::model::locate;
+use crate::model::{BUILTIN_MODELS, builtin_tokenizer, locate};
 
 /// Answer requests over HTTP with one model or several
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  albert serve
   albert serve --model reviews/model
   albert serve --model reviews=reviews/model --model ner=ner/model --port 9000
   albert serve --model reviews/model --host 0.0.0.0 --api-key-file keys.txt --log-format json
@@ -30,13 +31,13 @@ Every flag may be given as an environment variable too: --queue-tokens is
 ALBERT_SERVE_QUEUE_TOKENS. Those that may be given several times are separated by commas there.")]
 pub(crate) struct Arguments {
     /// A model and the name by which it is asked for; without a name, its directory's. May be given
-    /// several times
+    /// several times [default: nano, nano-sentiment, nano-intents and nano-entities, which are
+    /// built in]
     #[arg(
         long = "model",
         value_name = "NAME=DIR",
         env = "ALBERT_SERVE_MODEL",
-        value_delimiter = ',',
-        required = true
+        value_delimiter = ','
     )]
     models: Vec<String>,
 
@@ -221,21 +222,24 @@ impl Arguments {
         if let Some(threads) = self.threads {
             Cpu::use_threads(threads.into())?;
         }
-        let backend = Cpu::detect()?;
+        let mut options = LoadOptions {
+            precision: self.precision.given(),
+            backend: Some(Cpu::detect()?),
+            ..LoadOptions::default()
+        };
+        let builtin = self.models.is_empty().then(|| BUILTIN_MODELS.map(str::to_owned));
+        if builtin.is_some() {
+            options.tokenizer = Some(builtin_tokenizer()?);
+        }
         let load = |named: &String| {
             let (name, path) = name_and_path(named)?;
             let path = locate(&path)?;
-            let options = LoadOptions {
-                precision: self.precision.given(),
-                backend: Some(backend.clone()),
-                ..LoadOptions::default()
-            };
             let model = Model::load_with(&path, &options)?;
             warn(model.warnings());
             let parameters = checkpoint::inspect(&path)?.parameters();
             Ok(ModelToServe { name, model, parameters })
         };
-        self.models.iter().map(load).collect()
+        self.models.iter().chain(builtin.iter().flatten()).map(load).collect()
     }
 
     fn settings(&self) -> Result<Settings> {

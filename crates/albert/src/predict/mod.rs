@@ -50,6 +50,8 @@ pub struct LoadOptions {
     pub backend: Option<Cpu>,
     /// The directory of an adapter that was trained beside the model, in PEFT's format.
     pub adapter: Option<PathBuf>,
+    /// The tokenizer that the model shares with others; if `None`, that beside it is read.
+    pub tokenizer: Option<Arc<Tokenizer>>,
     /// How many applications of a block to run (see [`InferenceModel::at_depth`]); if `None`, those
     /// that the model was trained with.
     pub depth: Option<usize>,
@@ -142,10 +144,13 @@ impl Model {
             Some(depth) => model.at_depth(depth)?,
             None => model,
         };
-        let tokenizer = Tokenizer::load(&checkpoint::directory_of(path)?)?;
+        let tokenizer = match &options.tokenizer {
+            Some(shared) => Arc::clone(shared),
+            None => Arc::new(Tokenizer::load(&checkpoint::directory_of(path)?)?),
+        };
         check_vocabulary(&model, &tokenizer)
             .map_err(|what| Error::input(format!("{}: {what}", path.display())))?;
-        Ok(Self::together(model, Arc::new(tokenizer), warnings))
+        Ok(Self::together(model, tokenizer, warnings))
     }
 
     /// A model that is in memory already, with its tokenizer.

@@ -10,7 +10,7 @@ use albert::predict::{FilledMask, cosine_similarity};
 use albert::{Classifier, Embedder, Entity, LoadOptions, MaskFiller, Model, SentenceOrder, Tagger};
 use anyhow::Result;
 
-use crate::model::{ENTITIES, INTENTS, NANO, SENTIMENT, locate};
+use crate::model::{ENTITIES, INTENTS, NANO, SENTIMENT, builtin_tokenizer, locate};
 
 const MASK: &str = "[MASK]";
 
@@ -103,8 +103,12 @@ impl Tally {
 impl Models {
     pub(super) fn load(backend: &Cpu) -> Result<Self> {
         let start = Instant::now();
+        let options = LoadOptions {
+            backend: Some(backend.clone()),
+            tokenizer: Some(builtin_tokenizer()?),
+            ..LoadOptions::default()
+        };
         let load = |name: &str| -> Result<Model> {
-            let options = LoadOptions { backend: Some(backend.clone()), ..LoadOptions::default() };
             Ok(Model::load_with(locate(name.as_ref())?, &options)?)
         };
         Ok(Self {
