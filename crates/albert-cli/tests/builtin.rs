@@ -100,7 +100,8 @@ fn a_model_in_the_box_is_a_model_like_any_other() {
 fn the_demo_shows_every_task() {
     let work = Work::empty();
     let shown = work.succeed("demo");
-    for part in ["____", "Sentiment", "customer", "Names", "alike", "comes first", "tokens/s", "BERT"]
+    for part in
+        ["____", "Sentiment", "customer", "Names", "alike", "comes first", "tokens/s", "BERT"]
     {
         assert!(shown.contains(part), "{part}: {shown}");
     }
