@@ -26,7 +26,7 @@ pub(crate) const BUILTIN_MODELS: [&str; 4] = [NANO, SENTIMENT, INTENTS, ENTITIES
 
 /// The tokenizer that they share.
 pub(crate) fn builtin_tokenizer() -> Result<Arc<Tokenizer>> {
-    Ok(Arc::new(Tokenizer::load(&locate(NANO.as_ref())?)?))
+    Ok(Arc::new(Tokenizer::load(&builtin_path(NANO))?))
 }
 
 /// The path of the model that was named, or else of one that is built in, if there is one for what
@@ -35,16 +35,16 @@ pub(crate) fn locate_or(named: Option<&Path>, builtin: Option<&str>) -> Result<P
     if let Some(named) = named {
         return locate(named);
     }
-    let Some(path) = builtin.and_then(find_builtin) else {
+    let Some(name) = builtin else {
         bail!("which model? Give --model: none of those that are built in does this");
     };
-    note(format_args!("the built-in model {} (--model for another)", builtin.unwrap_or_default()));
-    Ok(path)
+    note(format_args!("the built-in model {name} (--model for another)"));
+    Ok(builtin_path(name))
 }
 
-fn find_builtin(name: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(format!("{BUILTIN}{name}"));
-    is_directory(&path).then_some(path)
+/// The path of a built-in model, whatever lies under its name in the working directory.
+pub(crate) fn builtin_path(name: &str) -> PathBuf {
+    PathBuf::from(format!("{BUILTIN}{name}"))
 }
 
 /// The path of the model that was named. What exists is taken as it is; an ID is looked for in the
@@ -54,7 +54,7 @@ pub(crate) fn locate(named: &Path) -> Result<PathBuf> {
     if named.exists() || checkpoint::directory_of(named).is_ok() {
         return Ok(named.to_owned());
     }
-    if let Some(path) = named.to_str().and_then(find_builtin) {
+    if let Some(path) = named.to_str().map(builtin_path).filter(|path| is_directory(path)) {
         return Ok(path);
     }
     let Some(id) = named.to_str().and_then(|text| ModelId::parse(text).ok()) else {

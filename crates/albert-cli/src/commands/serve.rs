@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytesize::ByteSize;
 
 use crate::engine::{PrecisionFlag, warn};
-use crate::model::{BUILTIN_MODELS, builtin_tokenizer, locate};
+use crate::model::{BUILTIN_MODELS, builtin_path, builtin_tokenizer, locate};
 
 /// Answer requests over HTTP with one model or several
 #[derive(Debug, clap::Args)]
@@ -227,19 +227,22 @@ impl Arguments {
             backend: Some(Cpu::detect()?),
             ..LoadOptions::default()
         };
-        let builtin = self.models.is_empty().then(|| BUILTIN_MODELS.map(str::to_owned));
-        if builtin.is_some() {
+        let load = |name: &str, path: &Path, options: &LoadOptions| {
+            let model = Model::load_with(path, options)?;
+            warn(model.warnings());
+            let parameters = checkpoint::inspect(path)?.parameters();
+            Ok(ModelToServe { name: name.to_owned(), model, parameters })
+        };
+        if self.models.is_empty() {
             options.tokenizer = Some(builtin_tokenizer()?);
+            let load = |name: &&str| load(name, &builtin_path(name), &options);
+            return BUILTIN_MODELS.iter().map(load).collect();
         }
         let load = |named: &String| {
             let (name, path) = name_and_path(named)?;
-            let path = locate(&path)?;
-            let model = Model::load_with(&path, &options)?;
-            warn(model.warnings());
-            let parameters = checkpoint::inspect(&path)?.parameters();
-            Ok(ModelToServe { name, model, parameters })
+            load(&name, &locate(&path)?, &options)
         };
-        self.models.iter().chain(builtin.iter().flatten()).map(load).collect()
+        self.models.iter().map(load).collect()
     }
 
     fn settings(&self) -> Result<Settings> {

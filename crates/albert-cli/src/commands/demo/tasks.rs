@@ -10,7 +10,7 @@ use albert::predict::{FilledMask, cosine_similarity};
 use albert::{Classifier, Embedder, Entity, LoadOptions, MaskFiller, Model, SentenceOrder, Tagger};
 use anyhow::Result;
 
-use crate::model::{ENTITIES, INTENTS, NANO, SENTIMENT, builtin_tokenizer, locate};
+use crate::model::{ENTITIES, INTENTS, NANO, SENTIMENT, builtin_path, builtin_tokenizer};
 
 const MASK: &str = "[MASK]";
 
@@ -108,9 +108,8 @@ impl Models {
             tokenizer: Some(builtin_tokenizer()?),
             ..LoadOptions::default()
         };
-        let load = |name: &str| -> Result<Model> {
-            Ok(Model::load_with(locate(name.as_ref())?, &options)?)
-        };
+        let load =
+            |name: &str| -> Result<Model> { Ok(Model::load_with(builtin_path(name), &options)?) };
         Ok(Self {
             nano: load(NANO)?,
             sentiment: Classifier::new(&load(SENTIMENT)?)?,
