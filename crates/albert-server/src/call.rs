@@ -12,9 +12,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::engine::{Computed, Full, weight};
+use crate::engine::{Computed, weight};
 use crate::error::ApiError;
 use crate::metrics::Stage;
+use crate::permit::Full;
 use crate::served::Served;
 use crate::settings::Limits;
 
@@ -248,6 +249,5 @@ fn overloaded(app: &App, served: &Served) -> ApiError {
     let seconds = (tokens as f64 / rate).ceil().clamp(1.0, 60.0) as u64;
     let limit = app.settings.limits.queue_tokens;
     let message = format!("more than {limit} tokens wait for this model: try again later");
-    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
-    ApiError { retry_after: Some(seconds), ..error }
+    ApiError::overloaded(message, seconds)
 }

@@ -72,6 +72,12 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
     }
 
+    /// There is no room for it now, but there may be after so many seconds.
+    pub(crate) fn overloaded(message: impl Into<String>, seconds: u64) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
+        Self { retry_after: Some(seconds), ..error }
+    }
+
     /// The server does not answer now.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message);

@@ -28,6 +28,9 @@ use crate::warm_up::warm_up;
 /// After an error of accepting, mostly that there are too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// The most bytes that a connection reads ahead, and that the head of a request may have.
+const BUFFER: usize = 1 << 16;
+
 /// A server that listens.
 pub struct Server {
     app: Arc<App>,
@@ -173,6 +176,7 @@ async fn converse(stream: impl Stream + 'static, router: Router, head: Duration,
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     // It fails when the caller does: there is nobody to tell.
     if let Err(error) = watcher.watch(connection).await {
