@@ -188,11 +188,7 @@ pub(crate) fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), ApiError>
     let message = format!(
         "{bytes} bytes are too long for the {tokens} tokens that an input may have: break it up"
     );
-    Err(too_long(message))
-}
-
-fn too_long(message: String) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "text_too_long", message)
+    Err(ApiError::text_too_long(message))
 }
 
 fn prepare<J: Job>(
@@ -218,7 +214,7 @@ fn prepare<J: Job>(
             let limit = limits.text_tokens;
             let message =
                 format!("{own} tokens are more than the {limit} of an input: break it up");
-            return Err(at(too_long(message)));
+            return Err(at(ApiError::text_too_long(message)));
         }
         prepared.weight += own;
         check_tokens(prepared.weight, limits)?;

@@ -54,6 +54,11 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_input", message)
     }
 
+    /// A text that is longer than is read.
+    pub(crate) fn text_too_long(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "text_too_long", message)
+    }
+
     /// What is not our fault, at a field.
     pub(crate) fn at(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
@@ -106,7 +111,10 @@ impl ApiError {
 
 impl From<albert::Error> for ApiError {
     fn from(error: albert::Error) -> Self {
-        Self::invalid(error.to_string())
+        match error.kind() {
+            albert::ErrorKind::TooLong => Self::text_too_long(error.to_string()),
+            _ => Self::invalid(error.to_string()),
+        }
     }
 }
 
