@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
@@ -31,6 +31,12 @@ pub(crate) struct Json<T> {
     _permit: Permit,
 }
 
+/// A body of JSON that is whole, before it is known what should be in it.
+pub(crate) struct Whole {
+    bytes: Bytes,
+    permit: Permit,
+}
+
 /// A body as it comes in, for whose memory there is room.
 struct Growing {
     app: Arc<App>,
@@ -42,15 +48,39 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        Whole::from_request(request, app).await?.json(app).await
+    }
+}
+
+impl FromRequest<Arc<App>> for Whole {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         check_headers(request.headers())?;
-        let Growing { bytes: body, permit, .. } = read(request, app).await?;
-        let bytes = body.len();
-        let value = if bytes <= SMALL {
-            parse(&body)
-        } else {
-            app.on_text_thread(move || parse(&body)).await?
-        };
-        Ok(Self { value: value?, bytes, _permit: permit })
+        let Growing { bytes, permit, .. } = read(request, app).await?;
+        Ok(Self { bytes: bytes.into(), permit })
+    }
+}
+
+impl Whole {
+    /// The value that is in it.
+    pub(crate) async fn parse<T>(&self, app: &App) -> Result<T, ApiError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        if self.bytes.len() <= SMALL {
+            return parse(&self.bytes);
+        }
+        let bytes = self.bytes.clone();
+        app.on_text_thread(move || parse(&bytes)).await?
+    }
+
+    pub(crate) async fn json<T>(self, app: &App) -> Result<Json<T>, ApiError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let value = self.parse(app).await?;
+        Ok(Json { value, bytes: self.bytes.len(), _permit: self.permit })
     }
 }
 

@@ -38,8 +38,9 @@ fn keys() {
     ] {
         assert_eq!(get("/v1/models", headers).status, status, "{headers}");
     }
-    // A body is not even looked at.
+    // A body is not even looked at, nor is it where the page is.
     assert_eq!(server.post_bytes("/v1/tag", b"{").status, 401);
+    assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 401);
 }
 
 #[test]
