@@ -250,7 +250,7 @@ class Classifier:
         for index, encoding in enumerate(encodings):
             if len(encoding.ids) > self.positions:
                 message = f"the text has {len(encoding.ids)} tokens, the model {self.positions}"
-                raise Refused(422, "invalid_input", message, f"texts[{index}]")
+                raise Refused(422, "text_too_long", message, f"texts[{index}]")
         return list(encodings)
 
     def result(self, text: str, pair: str | None, logits: np.ndarray) -> dict[str, Any]:

@@ -187,7 +187,7 @@ def test_openai_refusals(server: Server) -> None:
     refused(wrong, "invalid_input", None, lambda: create(model=name, input=[]))
     too_long = "word " * 2 * model["max_tokens"]
     error = refused(
-        wrong, "invalid_input", "input[1]", lambda: create(model=name, input=["a", too_long])
+        wrong, "text_too_long", "input[1]", lambda: create(model=name, input=["a", too_long])
     )
     if "tokens" not in error.message:
         raise AssertionError(error.message)

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use crate::engine::Engine;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::permit::Permits;
 use crate::served::Models;
 use crate::settings::Settings;
 
@@ -17,6 +18,8 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Settings,
+    /// Bytes of the bodies of requests that are read or answered.
+    pub(crate) bodies: Permits,
     phase: AtomicU8,
     /// One for each thread that may work on texts.
     text_threads: Arc<Semaphore>,
@@ -41,7 +44,8 @@ impl App {
     ) -> Self {
         let text_threads = Arc::new(Semaphore::new(settings.text_threads));
         let phase = AtomicU8::new(Phase::WarmingUp as u8);
-        Self { models, engine, metrics, settings, phase, text_threads }
+        let bodies = Permits::new(settings.limits.pending_bytes);
+        Self { models, engine, metrics, settings, bodies, phase, text_threads }
     }
 
     pub(crate) fn phase(&self) -> Phase {

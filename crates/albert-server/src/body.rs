@@ -1,19 +1,23 @@
 //! The body of a request, from bytes to a value, and what is wrong with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::BytesMut;
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::permit::{Full, Permit};
 
-/// Larger bodies are parsed on a thread for texts.
-const PARSED_AT_ONCE: usize = 1 << 16;
+/// Larger bodies are parsed on a thread for texts, and leave some room for those that are not.
+const SMALL: usize = 1 << 16;
+
+/// The least that is held for a body.
+const FIRST: usize = 1 << 12;
 
 /// Bytes of a body that are read to be thrown away: a caller who is still writing would find the
 /// connection closed, instead of the refusal.
@@ -23,21 +27,60 @@ const THROWN_AWAY: usize = 32 << 20;
 pub(crate) struct Json<T> {
     pub(crate) value: T,
     pub(crate) bytes: usize,
+    /// Held until the request is answered, since its value takes memory as its body did.
+    _permit: Permit,
+}
+
+/// A body of JSON that is whole, before it is known what should be in it.
+pub(crate) struct Whole {
+    bytes: Bytes,
+    permit: Permit,
+}
+
+/// A body as it comes in, for whose memory there is room.
+struct Growing {
+    app: Arc<App>,
+    bytes: Vec<u8>,
+    permit: Permit,
 }
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        Whole::from_request(request, app).await?.json(app).await
+    }
+}
+
+impl FromRequest<Arc<App>> for Whole {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         check_headers(request.headers())?;
-        let body = read(request, app.settings.limits.body_bytes).await?;
-        let bytes = body.len();
-        let value = if bytes <= PARSED_AT_ONCE {
-            parse(&body)
-        } else {
-            app.on_text_thread(move || parse(&body)).await?
-        };
-        Ok(Self { value: value?, bytes })
+        let Growing { bytes, permit, .. } = read(request, app).await?;
+        Ok(Self { bytes: bytes.into(), permit })
+    }
+}
+
+impl Whole {
+    /// The value that is in it.
+    pub(crate) async fn parse<T>(&self, app: &App) -> Result<T, ApiError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        if self.bytes.len() <= SMALL {
+            return parse(&self.bytes);
+        }
+        let bytes = self.bytes.clone();
+        app.on_text_thread(move || parse(&bytes)).await?
+    }
+
+    pub(crate) async fn json<T>(self, app: &App) -> Result<Json<T>, ApiError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        let value = self.parse(app).await?;
+        Ok(Json { value, bytes: self.bytes.len(), _permit: self.permit })
     }
 }
 
@@ -58,36 +101,76 @@ fn check_headers(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        let message = format!("the body has more than {limit} bytes: send less at a time");
-        ApiError::too_much("body_too_large", message)
-    };
+impl Growing {
+    /// Adds a piece. Its memory doubles, and is asked for before it is taken.
+    fn push(&mut self, piece: &[u8]) -> Result<(), Full> {
+        let needed = self.bytes.len() + piece.len();
+        if needed > self.bytes.capacity() {
+            let limits = &self.app.settings.limits;
+            let room = needed.next_power_of_two().max(FIRST).min(limits.body_bytes);
+            let all = if room <= SMALL { limits.pending_bytes } else { limits.room_for_large() };
+            self.permit.resize_within(all, room)?;
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+/// Reads a body as far as there is room for it. Of a refused one the rest is thrown away while the
+/// refusal is on its way.
+async fn read(request: Request, app: &Arc<App>) -> Result<Growing, ApiError> {
+    let limits = &app.settings.limits;
+    let limit = limits.body_bytes;
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     // Who asks before he sends is told before he does.
     let asks = headers.contains_key(header::EXPECT);
     if length.is_some_and(|length| length > limit && (asks || length > limit + THROWN_AWAY)) {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
-    let (mut body, mut whole, mut seen) = (request.into_body(), BytesMut::new(), 0usize);
-    while let Some(frame) = body.frame().await {
+    let mut body = request.into_body();
+    let mut whole = Growing { app: Arc::clone(app), bytes: Vec::new(), permit: app.bodies.none() };
+    let refusal = loop {
+        let Some(frame) = body.frame().await else { return Ok(whole) };
         let Ok(frame) = frame else {
             let message = "the body ended before it was whole";
             return Err(ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message));
         };
         let Ok(piece) = frame.into_data() else { continue };
-        seen += piece.len();
-        if seen <= limit {
-            whole.extend_from_slice(&piece);
-        } else if seen <= limit + THROWN_AWAY {
-            whole = BytesMut::new();
-        } else {
-            break;
+        if whole.bytes.len() + piece.len() > limit {
+            break too_large(limit);
         }
-    }
-    if seen > limit { Err(too_large()) } else { Ok(whole.freeze()) }
+        if let Err(Full) = whole.push(&piece) {
+            let message = format!(
+                "the bodies of requests take up the {} bytes that they may: try again later",
+                limits.pending_bytes
+            );
+            break ApiError::overloaded(message, 1);
+        }
+    };
+    tokio::spawn(throw_away(body, limits.request_time));
+    Err(refusal)
+}
+
+/// Reads on for a caller who still writes, and would find the connection closed otherwise.
+async fn throw_away(mut body: Body, time: Duration) {
+    let rest = async {
+        let mut seen = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen += frame.data_ref().map_or(0, |piece| piece.len());
+            if seen > THROWN_AWAY {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(time, rest).await;
+}
+
+fn too_large(limit: usize) -> ApiError {
+    let message = format!("the body has more than {limit} bytes: send less at a time");
+    ApiError::too_much("body_too_large", message)
 }
 
 /// The value of a body, which is an object.

@@ -12,9 +12,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::engine::{Computed, Full, weight};
+use crate::engine::{Computed, weight};
 use crate::error::ApiError;
 use crate::metrics::Stage;
+use crate::permit::Full;
 use crate::served::Served;
 use crate::settings::Limits;
 
@@ -187,11 +188,7 @@ pub(crate) fn check_bytes(bytes: usize, limits: &Limits) -> Result<(), ApiError>
     let message = format!(
         "{bytes} bytes are too long for the {tokens} tokens that an input may have: break it up"
     );
-    Err(too_long(message))
-}
-
-fn too_long(message: String) -> ApiError {
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "text_too_long", message)
+    Err(ApiError::text_too_long(message))
 }
 
 fn prepare<J: Job>(
@@ -217,7 +214,7 @@ fn prepare<J: Job>(
             let limit = limits.text_tokens;
             let message =
                 format!("{own} tokens are more than the {limit} of an input: break it up");
-            return Err(at(too_long(message)));
+            return Err(at(ApiError::text_too_long(message)));
         }
         prepared.weight += own;
         check_tokens(prepared.weight, limits)?;
@@ -248,6 +245,5 @@ fn overloaded(app: &App, served: &Served) -> ApiError {
     let seconds = (tokens as f64 / rate).ceil().clamp(1.0, 60.0) as u64;
     let limit = app.settings.limits.queue_tokens;
     let message = format!("more than {limit} tokens wait for this model: try again later");
-    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
-    ApiError { retry_after: Some(seconds), ..error }
+    ApiError::overloaded(message, seconds)
 }

@@ -54,6 +54,11 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_input", message)
     }
 
+    /// A text that is longer than is read.
+    pub(crate) fn text_too_long(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "text_too_long", message)
+    }
+
     /// What is not our fault, at a field.
     pub(crate) fn at(self, param: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..self }
@@ -70,6 +75,12 @@ impl ApiError {
         let message =
             "the server made a mistake, which its log describes: try again, and report it";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+    }
+
+    /// There is no room for it now, but there may be after so many seconds.
+    pub(crate) fn overloaded(message: impl Into<String>, seconds: u64) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
+        Self { retry_after: Some(seconds), ..error }
     }
 
     /// The server does not answer now.
@@ -100,7 +111,10 @@ impl ApiError {
 
 impl From<albert::Error> for ApiError {
     fn from(error: albert::Error) -> Self {
-        Self::invalid(error.to_string())
+        match error.kind() {
+            albert::ErrorKind::TooLong => Self::text_too_long(error.to_string()),
+            _ => Self::invalid(error.to_string()),
+        }
     }
 }
 

@@ -61,7 +61,8 @@ async fn limit_time(State(app): State<Arc<App>>, request: Request, next: Next) -
 async fn check_key(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let keys = &app.settings.api_keys;
     let path = request.uri().path();
-    let is_open = OPEN.contains(&path) || is_of_page(path);
+    // The page is got; what is sent to the same path is a request to a model.
+    let is_open = request.method() != Method::POST && (OPEN.contains(&path) || is_of_page(path));
     if keys.is_empty() || is_open || is_known(request.headers(), keys) {
         return next.run(request).await;
     }

@@ -19,6 +19,7 @@ mod layers;
 mod listen;
 mod logging;
 mod metrics;
+mod permit;
 mod routes;
 mod served;
 mod server;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use albert::{Error, Result};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -138,17 +138,20 @@ fn remove_stale(path: &Path) {
 /// # Errors
 /// Files that cannot be read, hold nothing, or do not belong together.
 pub(crate) fn tls(files: &Tls) -> Result<TlsAcceptor> {
-    let wrong = |path: &Path, why: String| {
-        Error::config(format!("{}: {why}: give a file in PEM", path.display()))
+    let wrong = |path: &Path, what: &str, error: pem::Error| {
+        let why = match error {
+            pem::Error::NoItemsFound => format!("there is no {what} in it"),
+            pem::Error::Io(error) => albert::error::in_words(&error),
+            other => other.to_string(),
+        };
+        Error::config(format!("{}: {why}: give a file with a {what} in PEM", path.display()))
     };
     let certificates = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&files.certificate, error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(wrong(&files.certificate, "there is no certificate in it".to_owned()));
-    }
+        .and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) })
+        .map_err(|error| wrong(&files.certificate, "certificate", error))?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| wrong(&files.key, error.to_string()))?;
+        .map_err(|error| wrong(&files.key, "private key", error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use albert::{Error, Result};
+use albert::{Error, ErrorKind, Result};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +28,9 @@ use crate::warm_up::warm_up;
 /// After an error of accepting, mostly that there are too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// The most bytes that a connection reads ahead, and that the head of a request may have.
+const BUFFER: usize = 1 << 16;
+
 /// A server that listens.
 pub struct Server {
     app: Arc<App>,
@@ -40,18 +43,23 @@ pub struct Server {
 /// Serves until the process is told to end (`SIGTERM`, `SIGINT`); a second signal ends it at once.
 ///
 /// # Errors
-/// Those of [`Server::bind`].
+/// Those of [`Server::bind`]; a second signal, since what runs is not answered.
 pub fn serve(models: Vec<ModelToServe>, settings: Settings) -> Result<()> {
     let failed = |error| Error::config(format!("starting the server's threads: {error}"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let served = runtime.block_on(async {
         let server = Server::bind(models, settings).await?;
+        let app = Arc::clone(&server.app);
         tokio::select! {
-            () = server.run(told_to_end()) => {}
-            () = told_twice() => tracing::warn!("told again to end: ending now"),
+            () = server.run(told_to_end()) => Ok(()),
+            () = told_twice() => {
+                let requests = app.metrics.in_flight.get();
+                tracing::warn!(requests, "told again to end: what runs is cut off");
+                let message = format!("told again to end, unanswered requests: {requests}");
+                Err(Error::new(ErrorKind::Io, message))
+            }
         }
-        Ok(())
     });
     // What is left after the time for it is given up.
     runtime.shutdown_background();
@@ -173,6 +181,7 @@ async fn converse(stream: impl Stream + 'static, router: Router, head: Duration,
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     // It fails when the caller does: there is nobody to tell.
     if let Err(error) = watcher.watch(connection).await {

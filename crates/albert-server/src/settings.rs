@@ -12,6 +12,9 @@ use crate::listen::Address;
 pub struct Limits {
     /// Bytes of the body of a request.
     pub body_bytes: usize,
+    /// Bytes of the bodies of all requests that are read or answered; more are refused until there
+    /// is room. A quarter is kept for small ones.
+    pub pending_bytes: usize,
     /// Inputs of a request.
     pub texts: usize,
     /// Tokens of one input, in all its windows, pairs or options.
@@ -36,6 +39,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 8 << 20,
+            pending_bytes: 256 << 20,
             texts: 1024,
             text_tokens: 1 << 16,
             request_tokens: 1 << 16,
@@ -46,6 +50,13 @@ impl Default for Limits {
             header_time: Duration::from_secs(10),
             stall_time: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// How much of [`pending_bytes`](Self::pending_bytes) bodies may take that are not small.
+    pub(crate) fn room_for_large(&self) -> usize {
+        self.pending_bytes - self.pending_bytes / 4
     }
 }
 
@@ -120,6 +131,14 @@ impl Settings {
             if value.is_zero() {
                 return Err(Error::config(format!("the time for {name} is 0: give more")));
             }
+        }
+        if limits.body_bytes > limits.room_for_large() {
+            let (body, pending) = (limits.body_bytes, limits.pending_bytes);
+            return Err(Error::config(format!(
+                "a body may have {body} bytes and those of all requests together {pending}, of \
+                 which a quarter is kept for small ones, so that some requests could never be \
+                 answered: let all together have more"
+            )));
         }
         if limits.request_tokens > limits.queue_tokens {
             let (request, queue) = (limits.request_tokens, limits.queue_tokens);

@@ -79,6 +79,25 @@ async fn an_overload_is_refused_at_once_and_only_of_its_model() {
 }
 
 #[tokio::test]
+async fn bodies_have_room_together_and_small_ones_a_part_of_it() {
+    let limits = Limits { body_bytes: 300_000, pending_bytes: 400_000, ..Limits::default() };
+    let (app, router) = ready(Settings { limits, ..Settings::default() });
+    let small = || post("/v1/tag", &json!({"texts": ["the cat"]}));
+    let large = || post("/v1/tag", &json!({"texts": ["x".repeat(100_000)]}));
+    let mut held = app.bodies.acquire(300_000).unwrap();
+    let refused = send(&router, large()).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(json_of(refused).await["error"]["code"], "overloaded");
+    assert_eq!(send(&router, small()).await.status(), StatusCode::OK);
+    held.resize(400_000).unwrap();
+    assert_eq!(send(&router, small()).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    drop(held);
+    assert_eq!(send(&router, large()).await.status(), StatusCode::OK);
+    assert_eq!(app.bodies.used(), 0, "something is held for requests that are answered");
+}
+
+#[tokio::test]
 async fn whoever_leaves_gives_up_his_place() {
     let settings = Settings { text_threads: 1, ..Settings::default() };
     let (app, router) = ready(settings);
@@ -187,6 +206,8 @@ fn settings_that_contradict_each_other_are_refused() {
     let base = Limits::default;
     assert!(limits(Limits { texts: 0, ..base() }).contains("texts"));
     assert!(limits(Limits { queue_tokens: 5, ..base() }).contains("queue holds 5"));
+    let tight = Limits { body_bytes: 76, pending_bytes: 100, ..base() };
+    assert!(limits(tight).contains("a body may have 76 bytes"));
     let empty = Settings { api_keys: vec![" ".to_owned()], ..Settings::default() };
     assert!(empty.check().unwrap_err().to_string().contains("key is empty"));
     let twice = vec![named("a", model(None)), named("a", model(None))];

@@ -162,9 +162,7 @@ fn texts_that_are_odd_or_huge() {
     ] {
         for path in ["/v1/tag", "/v1/classify"] {
             let (found, what, _) = server.refused(path, &huge(bytes));
-            // A classifier says first how many positions it has.
-            let is_named = what == code || (path == "/v1/classify" && what == "invalid_input");
-            assert!(found == status && is_named, "{path} {bytes}: {found} {what}");
+            assert_eq!((found, what.as_str()), (status, code), "{path} {bytes}");
         }
     }
     let one_word = json!({"texts": ["x".repeat(900_000)]});
@@ -245,6 +243,31 @@ fn callers_who_are_slow() {
     assert_eq!(read_answer(&mut half).refusal().0, 408);
     drop(silent);
     is_well(&server);
+}
+
+#[test]
+fn callers_who_send_large_bodies_slowly() {
+    let limits = Limits {
+        body_bytes: 1 << 19,
+        pending_bytes: 1 << 20,
+        request_time: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let server = Running::start(all(), Settings { limits, ..settings() });
+    let body = json!({"texts": ["x".repeat(400_000)]}).to_string();
+    let whole = request("POST", "/v1/tag", JSON, body.as_bytes());
+    // Each takes half of what there is for all, of which a quarter is kept for small ones.
+    let halves = [(); 2].map(|()| {
+        let mut stream = server.connect();
+        stream.write_all(&whole[..300_000]).unwrap();
+        stream
+    });
+    is_well(&server);
+    // One is told so at once, without having sent the rest, and the other when his time is up.
+    let mut statuses = halves.map(|mut stream| read_answer(&mut stream).refusal().0);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [408, 429]);
+    assert_eq!(server.send(&whole).status, 200);
 }
 
 #[test]

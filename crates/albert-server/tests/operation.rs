@@ -38,8 +38,9 @@ fn keys() {
     ] {
         assert_eq!(get("/v1/models", headers).status, status, "{headers}");
     }
-    // A body is not even looked at.
+    // A body is not even looked at, nor is it where the page is.
     assert_eq!(server.post_bytes("/v1/tag", b"{").status, 401);
+    assert_eq!(server.post("/", &json!({"inputs": "a"})).status, 401);
 }
 
 #[test]
@@ -278,8 +279,12 @@ fn files_for_tls_are_checked() {
     assert!(bind().contains("c.pem: there is no certificate in it"), "{}", bind());
     std::fs::remove_file(&certificate).unwrap();
     assert!(bind().contains("c.pem"));
-    // The key of another certificate.
+    // No key, nor a file.
     std::fs::write(&certificate, self::certificate().0).unwrap();
+    assert!(bind().contains("k.pem: there is no such file"), "{}", bind());
+    std::fs::write(&key, self::certificate().0).unwrap();
+    assert!(bind().contains("k.pem: there is no private key in it"), "{}", bind());
+    // The key of another certificate.
     std::fs::write(&key, self::certificate().1).unwrap();
     assert!(bind().contains("cannot be used together"), "{}", bind());
 }

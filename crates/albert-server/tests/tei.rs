@@ -27,7 +27,15 @@ fn embed() {
     let plain = server.ask("/embed", &json!({"inputs": texts, "normalize": false}));
     assert_eq!(vectors(&plain), embedder.clone().normalized(false).embed(&texts).unwrap());
     let long = text(1, POSITIONS);
-    assert_eq!(server.refused("/embed", &json!({"inputs": long})).0, 422);
+    let (status, code, param) = server.refused("/embed", &json!({"inputs": ["a", long]}));
+    assert_eq!((status, code.as_str(), param), (422, "text_too_long", json!("inputs[1]")));
+    let ids = json!({"inputs": vec![5; POSITIONS + 1]});
+    assert_eq!(server.refused("/embed", &ids).1, "text_too_long");
+    let own = json!({"inputs": texts, "dimensions": expected[0].len()});
+    assert_eq!(vectors(&server.ask("/embed", &own)), expected);
+    let other = json!({"inputs": texts, "dimensions": expected[0].len() - 1});
+    let (status, code, param) = server.refused("/embed", &other);
+    assert_eq!((status, code.as_str(), param), (422, "invalid_input", json!("dimensions")));
     let cut = json!({"inputs": long, "truncate": true, "truncation_direction": "Right"});
     assert_eq!(vectors(&server.ask("/embed", &cut)).len(), 1);
     for (field, value) in [("truncation_direction", "left"), ("prompt_name", "query")] {
@@ -103,6 +111,92 @@ fn predict_and_rerank() {
     }
     let (status, _, param) = server.refused("/rerank", &json!({"query": "a", "texts": ["b"]}));
     assert_eq!((status, param), (422, json!("model")));
+}
+
+#[test]
+fn parameters_of_predict() {
+    let server = Running::with_all();
+    let found = |parameters: Value| -> Vec<(f32, String)> {
+        let body = json!({"inputs": "the cat", "parameters": parameters});
+        let answer = server.ask("/predict", &body);
+        let one = |item: &Value| {
+            (item["score"].as_f64().unwrap() as f32, item["label"].as_str().unwrap().to_owned())
+        };
+        answer.as_array().unwrap().iter().map(one).collect()
+    };
+    let (all, raw) = (found(json!({})), found(json!({"function_to_apply": "none"})));
+    assert_eq!(found(json!({"top_k": 2})), all[..2]);
+    assert_eq!(found(json!({"top_k": 50, "function_to_apply": null})), all);
+    let plain = server.ask("/predict", &json!({"inputs": "the cat", "raw_scores": true}));
+    assert_eq!(plain[0]["score"].as_f64().unwrap() as f32, raw[0].0);
+    let near = |found: Vec<(f32, String)>, expected: Vec<(f32, String)>| {
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a.0 - b.0).abs() < 1e-6 && a.1 == b.1, "{found:?} {expected:?}");
+        }
+    };
+    // The model was trained with softmax.
+    near(found(json!({"function_to_apply": "softmax"})), all);
+    let sigmoid = |(x, label): (f32, String)| (1.0 / (1.0 + (-x).exp()), label);
+    let expected = raw.into_iter().map(sigmoid).collect();
+    near(found(json!({"function_to_apply": "sigmoid"})), expected);
+    for (parameters, param) in [
+        (json!({"top_k": 0}), "parameters.top_k"),
+        (json!({"function_to_apply": "tanh"}), "parameters.function_to_apply"),
+        (json!({"top": 1}), "parameters.top"),
+    ] {
+        let body = json!({"inputs": "a", "parameters": parameters});
+        let (status, _, found) = server.refused("/predict", &body);
+        assert_eq!((status, found), (422, json!(param)));
+    }
+    let both = json!({"inputs": "a", "raw_scores": true,
+        "parameters": {"function_to_apply": "softmax"}});
+    assert_eq!(server.refused("/predict", &both).2, json!("parameters.function_to_apply"));
+}
+
+#[test]
+fn unknown_fields_are_refused_by_name() {
+    let server = Running::with_all();
+    let pair = json!({"source_sentence": "a", "sentences": ["b"]});
+    for (path, body) in [
+        ("/", json!({"inputs": "a"})),
+        ("/embed", json!({"inputs": "a"})),
+        ("/embed_all", json!({"inputs": "a"})),
+        ("/predict", json!({"inputs": "a"})),
+        ("/rerank", json!({"model": "rank", "query": "a", "texts": ["b"]})),
+        ("/similarity", json!({"inputs": pair})),
+        ("/tokenize", json!({"inputs": "a"})),
+        ("/decode", json!({"ids": [5]})),
+    ] {
+        server.ask(path, &body);
+        let mut more = body.clone();
+        more["colour"] = json!({"red": [1, "a"]});
+        let (status, code, param) = server.refused(path, &more);
+        let expected = (422, "invalid_field", json!("colour"));
+        assert_eq!((status, code.as_str(), param), expected, "{path}");
+    }
+    let inside = json!({"inputs": pair, "parameters": {"colour": 1}});
+    assert_eq!(server.refused("/similarity", &inside).2, json!("colour"));
+}
+
+#[test]
+fn the_root_answers_by_the_model() {
+    let server = Running::with_all();
+    for (model, path, body) in [
+        (None, "/embed", json!({"inputs": ["the cat"]})),
+        (Some("base"), "/embed", json!({"inputs": ["the cat"], "normalize": false})),
+        (Some("mood"), "/predict", json!({"inputs": "the cat"})),
+        (Some("rank"), "/rerank", json!({"query": "a", "texts": ["the cat", "b"]})),
+    ] {
+        let mut body = body;
+        if let Some(model) = model {
+            body["model"] = json!(model);
+        }
+        assert_eq!(server.ask("/", &body), server.ask(path, &body), "{body}");
+    }
+    assert_eq!(server.refused("/", &json!({"inputs": "a", "model": "nobody"})).0, 404);
+    assert_eq!(server.refused("/", &json!({"inputs": "a", "model": "mood", "query": "b"})).0, 422);
+    assert_eq!(server.refused("/", &json!({"inputs": "a", "model": 3})).2, json!("model"));
+    assert_eq!(server.get("/").status, 200);
 }
 
 #[test]

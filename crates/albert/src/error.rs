@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Config,
     /// The input is well formed but cannot be used here.
     Input,
+    /// A text has more tokens than are read at once.
+    TooLong,
     /// The request is understood but not implemented.
     Unsupported,
     /// The arithmetic gave a number that is not finite.

@@ -145,6 +145,16 @@ struct LimitFlags {
     #[arg(long, value_name = "BYTES", env = "ALBERT_SERVE_MAX_BODY_BYTES", default_value = "8MiB")]
     max_body_bytes: ByteSize,
 
+    /// The most bytes of the bodies of all requests that are read or answered, of which a quarter
+    /// is kept for small ones: more are refused with 429
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "ALBERT_SERVE_MAX_PENDING_BYTES",
+        default_value = "256MiB"
+    )]
+    max_pending_bytes: ByteSize,
+
     /// The most texts, questions or lists of a request
     #[arg(long, value_name = "N", env = "ALBERT_SERVE_MAX_TEXTS", default_value_t = Limits::default().texts)]
     max_texts: usize,
@@ -251,6 +261,8 @@ impl Arguments {
             limits: Limits {
                 body_bytes: usize::try_from(limits.max_body_bytes.as_u64())
                     .context("--max-body-bytes is more than this machine can address")?,
+                pending_bytes: usize::try_from(limits.max_pending_bytes.as_u64())
+                    .context("--max-pending-bytes is more than this machine can address")?,
                 texts: limits.max_texts,
                 text_tokens: limits.max_text_tokens,
                 request_tokens: limits.max_request_tokens,

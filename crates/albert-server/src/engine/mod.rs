@@ -5,7 +5,6 @@
 //! several times in every layer; two batches at a time would make each wait for the other's
 //! threads and halve the cache of both, and no request would be answered sooner.
 
-mod permit;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -19,8 +18,7 @@ use albert::predict::{Operation, Output, Sequence};
 use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
-use permit::Permits;
-pub(crate) use permit::{Full, Permit};
+use crate::permit::{Full, Permit, Permits};
 use queue::{Batch, Call, Queue};
 pub(crate) use queue::{Computed, Failed, weight};
 

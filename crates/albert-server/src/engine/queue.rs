@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use albert::predict::{Operation, Output, Sequence};
 use tokio::sync::oneshot;
 
-use super::permit::Permit;
+use crate::permit::Permit;
 
 /// A mask counts for so many tokens beside its own: what is computed of it is a word of memory for
 /// each piece of the vocabulary.

@@ -8,9 +8,9 @@ use albert::{Embedder, Model, Pooling};
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::permit::Permits;
 use super::queue::{Call, Computed, Failed, Queue, weight};
 use crate::metrics::Metrics;
+use crate::permit::Permits;
 use crate::testing::{model, text};
 
 const EMBED: Operation = Operation::Embedding(Pooling::Mean);

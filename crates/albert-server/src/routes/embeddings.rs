@@ -107,11 +107,7 @@ pub(super) async fn embeddings(
 ) -> Result<Response, ApiError> {
     let EmbeddingsRequest { model, input, encoding_format, dimensions } = request.value;
     let served = app.models.for_task(Task::Embeddings, model.as_deref())?;
-    let width = served.model.config().hidden_size;
-    if dimensions.is_some_and(|dimensions| dimensions != width) {
-        let message = format!("the vectors of this model have {width} dimensions: leave it out");
-        return Err(ApiError::invalid(message).at("dimensions"));
-    }
+    check_dimensions(served, dimensions)?;
     let job = Embed::new(served, &app.settings, input.texts(), "input");
     let write = move |vectors: Vec<Vec<f32>>, usage: Usage, model: &str| {
         let one = |(index, numbers): (usize, Vec<f32>)| EmbeddingAnswer {
@@ -130,6 +126,16 @@ pub(super) async fn embeddings(
         })
     };
     call::answer(&app, served, job, request.bytes, write).await
+}
+
+/// Refuses to make vectors of another length than the model's.
+pub(super) fn check_dimensions(served: &Served, asked: Option<usize>) -> Result<(), ApiError> {
+    let width = served.model.config().hidden_size;
+    if asked.is_some_and(|asked| asked != width) {
+        let message = format!("the vectors of this model have {width} dimensions: leave it out");
+        return Err(ApiError::invalid(message).at("dimensions"));
+    }
+    Ok(())
 }
 
 /// Base64 of little-endian bytes.

@@ -30,7 +30,7 @@ use crate::error::ErrorBody;
     paths(
         classify::classify, fill_mask::fill_mask, tag::tag, answer::answer, choose::choose,
         order::order, similarity::similarity, embeddings::embeddings, models::list, models::one,
-        tei::embed, tei::embed_all, tei::similarity, tei::predict, tei::rerank, tei::tokenize,
+        tei::by_model, tei::embed, tei::embed_all, tei::similarity, tei::predict, tei::rerank, tei::tokenize,
         tei::decode, tei::info, status::health, status::ready, status::metrics, status::stats,
     ),
     components(schemas(ErrorBody))
@@ -107,7 +107,7 @@ mod tests {
         let all = description();
         check(all, all);
         let paths = all["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 22);
+        assert_eq!(paths.len(), 23);
         for (path, methods) in paths {
             for operation in methods.as_object().unwrap().values() {
                 assert!(operation["summary"].is_string(), "{path} says nothing of itself");

@@ -2,7 +2,7 @@
 
 use crate::backend::Tokens;
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Sequences one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,10 +37,11 @@ impl Batch {
             return wrong("a sequence has no tokens".into());
         }
         if len > limit {
-            return wrong(format!(
+            let message = format!(
                 "a sequence has {len} tokens, and the model {limit} positions \
                  (max_position_embeddings): shorten the sequence"
-            ));
+            );
+            return Err(Error::new(ErrorKind::TooLong, message));
         }
         if token_type_ids.len() != len {
             let types = token_type_ids.len();

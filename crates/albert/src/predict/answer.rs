@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::encode::{self, EncodeOptions, Window, Windows};
 use super::{Model, Operation, Output, Sequence, TooLong};
 use crate::config::Head;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::JointScores;
 use crate::tokenizer::Encoding;
 use decode::Asked;
@@ -276,10 +276,13 @@ impl QuestionAnswerer {
         match self.options.too_long {
             _ if length <= longest => Ok(question),
             TooLong::Truncate => Ok(question.slice(0..longest)),
-            TooLong::Refuse => Err(Error::input(format!(
-                "it has {length} tokens but at most {longest} are allowed \
-                 (max_question_length): shorten it, or have it truncated"
-            ))),
+            TooLong::Refuse => {
+                let message = format!(
+                    "it has {length} tokens but at most {longest} are allowed \
+                     (max_question_length): shorten it, or have it truncated"
+                );
+                Err(Error::new(ErrorKind::TooLong, message))
+            }
         }
     }
 }

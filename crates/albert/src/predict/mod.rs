@@ -32,7 +32,7 @@ pub use zero_shot::{DEFAULT_HYPOTHESIS, ZeroShot};
 use crate::backend::{Cpu, Precision};
 use crate::checkpoint::{self, LoadedForInference};
 use crate::config::ModelConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Batch, InferenceModel, InferenceSpace};
 use crate::tokenizer::{Encoding, InputOptions, Tokenizer, Truncation};
 use sequence::Ids;
@@ -206,11 +206,12 @@ impl Model {
         };
         let encoding = self.tokenizer().encode_input(input.first, input.second, &options)?;
         if encoding.len() > limit {
-            return Err(Error::input(format!(
+            let message = format!(
                 "the text has {} tokens, and the model {limit} positions \
                  (max_position_embeddings): shorten it, or have it truncated",
                 encoding.len()
-            )));
+            );
+            return Err(Error::new(ErrorKind::TooLong, message));
         }
         Ok(encoding)
     }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read, Usage, to_json};
 use crate::error::ApiError;
-use crate::routes::embeddings::{Embed, Input, Text};
+use crate::routes::embeddings::{Embed, Input, Text, check_dimensions};
 use crate::served::Task;
 
 /// Texts to become a vector each.
@@ -24,6 +24,8 @@ pub(in crate::routes) struct EmbedRequest {
     /// Whether vectors are scaled to length 1.
     #[schema(default = true)]
     normalize: Option<bool>,
+    /// Must be the model's own.
+    dimensions: Option<usize>,
     #[serde(flatten)]
     reading: Reading,
 }
@@ -38,6 +40,7 @@ pub(in crate::routes) struct EmbedAllRequest {
 
 /// A sentence to be compared with others.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::routes) struct SentencesRequest {
     inputs: Sentences,
     parameters: Option<Reading>,
@@ -46,6 +49,7 @@ pub(in crate::routes) struct SentencesRequest {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Sentences {
     source_sentence: String,
     sentences: Vec<String>,
@@ -58,9 +62,10 @@ pub(in crate::routes) async fn embed(
     State(app): State<Arc<App>>,
     request: Json<EmbedRequest>,
 ) -> Result<Response, ApiError> {
-    let EmbedRequest { inputs, normalize, reading } = request.value;
+    let EmbedRequest { inputs, normalize, dimensions, reading } = request.value;
     let too_long = reading.check()?;
     let served = app.models.for_task(Task::Embeddings, reading.model.as_deref())?;
+    check_dimensions(served, dimensions)?;
     let job = Embed::new(served, &app.settings, inputs.texts(), "inputs");
     let job = job.too_long(too_long).normalized(normalize.unwrap_or(true));
     let write = |vectors: Vec<Vec<f32>>, _: Usage, _: &str| to_json(&vectors);

@@ -35,20 +35,20 @@ pub(in crate::routes) struct Info {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum ModelType {
+pub(super) enum ModelType {
     Classifier(Labels),
     Embedding { pooling: &'static str },
     Reranker(Labels),
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Labels {
+pub(super) struct Labels {
     id2label: BTreeMap<usize, String>,
     label2id: BTreeMap<String, usize>,
 }
 
 impl ModelType {
-    fn of(served: &Served, pooling: Pooling) -> Self {
+    pub(super) fn of(served: &Served, pooling: Pooling) -> Self {
         let labels = || {
             let named = || served.labels().iter().cloned().enumerate();
             let label2id = named().map(|(id, label)| (label, id)).collect();

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, Job, Read, Usage, to_json};
 use crate::error::ApiError;
+use crate::routes::count;
 use crate::served::{Served, Task};
 
 /// Texts to be labelled.
@@ -23,8 +24,28 @@ pub(in crate::routes) struct PredictRequest {
     /// The plain outputs, instead of probabilities.
     #[serde(default)]
     raw_scores: bool,
+    parameters: Option<Parameters>,
     #[serde(flatten)]
     reading: Reading,
+}
+
+/// What clients of the Hugging Face API say of labels.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    /// So many labels, the likeliest; if absent, all.
+    top_k: Option<usize>,
+    /// How scores come from the plain outputs; if absent, as the model was trained.
+    function_to_apply: Option<Function>,
+}
+
+/// What becomes of the plain outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Function {
+    None,
+    Softmax,
+    Sigmoid,
 }
 
 /// A text, a pair of texts, or several of either.
@@ -80,8 +101,15 @@ pub(in crate::routes) async fn predict(
     State(app): State<Arc<App>>,
     request: Json<PredictRequest>,
 ) -> Result<Response, ApiError> {
-    let PredictRequest { inputs, raw_scores, reading } = request.value;
+    let PredictRequest { inputs, raw_scores, parameters, reading } = request.value;
     let too_long = reading.check()?;
+    let Parameters { top_k, function_to_apply } = parameters.unwrap_or_default();
+    let most = top_k.map(|most| count(Some(most), most, "parameters.top_k")).transpose()?;
+    let function = if raw_scores { Some(Function::None) } else { function_to_apply };
+    if function_to_apply.is_some_and(|asked| Some(asked) != function) {
+        let message = "raw_scores asks for plain outputs, and this for others: leave one out";
+        return Err(ApiError::invalid(message).at("parameters.function_to_apply"));
+    }
     let served = app.models.for_task(Task::Classify, reading.model.as_deref())?;
     let (texts, is_single) = match inputs {
         PredictInput::One(text) => (vec![vec![text]], true),
@@ -97,11 +125,12 @@ pub(in crate::routes) async fn predict(
     let labels = served.labels().to_vec();
     let write = move |outputs: Vec<Outputs>, _: Usage, _: &str| {
         let named = |outputs: Outputs| {
-            let scores = if raw_scores { outputs.logits } else { outputs.scores };
+            let scores = outputs.scores_by(function);
             let labelled = labels.iter().cloned().zip(scores);
             let mut all: Vec<Labelled> =
                 labelled.map(|(label, score)| Labelled { score, label }).collect();
             all.sort_by(|a, b| b.score.total_cmp(&a.score));
+            all.truncate(most.unwrap_or(all.len()));
             all
         };
         let mut answers: Vec<Vec<Labelled>> = outputs.into_iter().map(named).collect();
@@ -132,7 +161,7 @@ pub(in crate::routes) async fn rerank(
     let write = move |outputs: Vec<Outputs>, _: Usage, _: &str| {
         let rank = |((index, text), outputs): ((usize, String), Outputs)| {
             let logit = outputs.logits[0];
-            let score = if raw_scores { logit } else { 1.0 / (1.0 + (-logit).exp()) };
+            let score = if raw_scores { logit } else { sigmoid(logit) };
             Rank { index, text: return_text.then_some(text), score }
         };
         let mut ranks: Vec<Rank> = texts.into_iter().enumerate().zip(outputs).map(rank).collect();
@@ -152,6 +181,26 @@ struct Predict {
 struct Outputs {
     logits: Vec<f32>,
     scores: Vec<f32>,
+}
+
+impl Outputs {
+    fn scores_by(self, function: Option<Function>) -> Vec<f32> {
+        match function {
+            None => self.scores,
+            Some(Function::None) => self.logits,
+            Some(Function::Sigmoid) => self.logits.into_iter().map(sigmoid).collect(),
+            Some(Function::Softmax) => {
+                let largest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let powers: Vec<f32> = self.logits.iter().map(|x| (x - largest).exp()).collect();
+                let sum: f32 = powers.iter().sum();
+                powers.into_iter().map(|power| power / sum).collect()
+            }
+        }
+    }
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
 }
 
 impl Predict {

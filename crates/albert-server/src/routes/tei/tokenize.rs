@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Reading;
+use super::refuse_prompt;
 use crate::app::App;
 use crate::body::Json;
 use crate::call::{self, json_bytes, to_json};
@@ -18,13 +18,16 @@ use crate::served::Task;
 
 /// Texts to be turned into tokens.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::routes) struct TokenizeRequest {
     inputs: Texts,
     /// Put the special tokens around them, as the model reads them.
     #[schema(default = true)]
     add_special_tokens: Option<bool>,
-    #[serde(flatten)]
-    reading: Reading,
+    /// Must be absent: the models here have no prompts.
+    prompt_name: Option<String>,
+    /// The model; if absent, the first. Only here.
+    model: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -49,6 +52,7 @@ pub(in crate::routes) struct Token {
 
 /// Tokens to be turned into text.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::routes) struct DecodeRequest {
     ids: Ids,
     /// Leave special tokens out.
@@ -73,9 +77,9 @@ pub(in crate::routes) async fn tokenize(
     State(app): State<Arc<App>>,
     request: Json<TokenizeRequest>,
 ) -> Result<Response, ApiError> {
-    let TokenizeRequest { inputs, add_special_tokens, reading } = request.value;
-    reading.check()?;
-    let served = app.models.for_task(Task::Embeddings, reading.model.as_deref())?;
+    let TokenizeRequest { inputs, add_special_tokens, prompt_name, model } = request.value;
+    refuse_prompt(prompt_name.as_deref())?;
+    let served = app.models.for_task(Task::Embeddings, model.as_deref())?;
     let texts = match inputs {
         Texts::One(text) => vec![text],
         Texts::Several(texts) => texts,
