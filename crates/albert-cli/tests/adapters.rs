@@ -81,8 +81,18 @@ fn an_adapter_is_looked_at() {
 #[test]
 fn what_does_not_belong_together_is_refused() {
     let work = work();
-    let of_model = work.fail("classify --model adapter text");
-    assert_names(&of_model, &["adapter is not a model but an adapter", "--adapter adapter"]);
+    // An adapter names the model that it was trained on, and stands for both where that is there.
+    let both = work.succeed("classify --model run/model --adapter adapter --json text");
+    assert_eq!(work.succeed("classify --model adapter --json text"), both);
+    let twice = work.fail("classify --model adapter --adapter adapter text");
+    assert_names(&twice, &["adapter is an adapter already"]);
+    work.copy("adapter", "lost");
+    let text = work.read_text("lost/adapter_config.json");
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["base_model_name_or_path"] = "gone".into();
+    work.write("lost/adapter_config.json", config.to_string());
+    let alone = work.fail("classify --model lost text");
+    assert_names(&alone, &["lost is not a model but an adapter", "gone", "--adapter lost"]);
     let none = work.fail("classify --model run/model --adapter run/model text");
     assert_names(&none, &["run/model is no adapter", "adapter_config.json"]);
     let missing = work.fail("convert --from run/model --adapter nothing --to merged");

@@ -401,7 +401,6 @@ fn usage_that_is_wrong() {
         ("prepare --tokenizer t --input f --output o --threads 0", "--threads"),
         ("prepare --tokenizer t --input f --output o --threads 100000", "--threads"),
         ("fill-mask --model m --top-k 0 [MASK]", "--top-k"),
-        ("fill-mask [MASK]", "required"),
         ("fill-mask --model m --input f text", "--input"),
         ("order --model m one", "2 values"),
         ("order --model m a b --texts-column c", "--texts-column"),

@@ -80,8 +80,8 @@ fn labels_of_glue_and_files_for_submission() {
         counts[at % 3 % 2][usize::from(label == "1")] += 1;
     }
     assert!(counts.iter().flatten().all(|count| *count > 0), "{counts:?}");
-    let labels = ["negative", "positive"];
-    assert_eq!(found["confusion"], json!({"labels": labels, "counts": counts}));
+    let names = ["negative", "positive"];
+    assert_eq!(found["confusion"], json!({"labels": names, "counts": counts}));
     let accuracy = (counts[0][0] + counts[1][1]) as f64 / 60.0;
     assert_eq!(keys(&found["metrics"]), ["accuracy"]);
     assert!((found["metrics"]["accuracy"].as_f64().unwrap() - accuracy).abs() < 1e-12);

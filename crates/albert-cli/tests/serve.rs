@@ -199,7 +199,6 @@ fn variables_keys_and_signals() {
 #[test]
 fn what_cannot_be_served() {
     let work = Work::with_run(1);
-    assert_names(&work.misuse("serve"), &["required"]);
     assert_names(&work.misuse("serve --model run/model --port 70000"), &["70000"]);
     assert_names(&work.misuse("serve --model run/model --request-seconds x"), &["seconds"]);
     assert_names(&work.misuse("serve --model run/model --tls-key a"), &["required"]);
