@@ -319,3 +319,39 @@ fn every_kind_of_run_is_resumed_to_the_same_bytes() {
         work.succeed(&format!("fill-mask --model {run}/model [MASK]"));
     }
 }
+
+#[test]
+fn a_run_goes_on_from_a_model() {
+    let work = Work::with_run(5);
+    let flags = "--data store --sequence-length 48 --batch-size 8 --steps 3 --log-steps 1";
+    let weights = |run: &str| work.read(&format!("{run}/model/model.safetensors"));
+    // Nothing is learnt, so what was there is still there.
+    work.succeed(&format!("pretrain --model run/model {flags} --learning-rate 0 --output same"));
+    assert_eq!(weights("same"), weights("run"));
+    work.succeed(&format!("pretrain --model run/model {flags} --output on"));
+    assert_ne!(weights("on"), weights("run"));
+    // The first losses are those that the run ended with, not those that it began with.
+    let loss = |run: &str, line: usize| -> f64 {
+        let lines = json_lines(&work.read_text(&format!("{run}/metrics.jsonl")));
+        lines[line]["mlm_loss"].as_f64().unwrap()
+    };
+    assert!(loss("on", 0) < loss("run", 0), "{} {}", loss("on", 0), loss("run", 0));
+
+    let begin = |more: &str| format!("pretrain {more} {flags} --output other");
+    work.misuse(&begin("--model run/model --preset nano"));
+    work.misuse(&begin("--model run/model --sharing none"));
+    let positions = work.fail(&begin("--model run/model --positions sinusoidal"));
+    assert_names(&positions, &["positions", "model's"]);
+    work.write("recipe.toml", "model = \"run/model\"\n");
+    let recipe = work.fail(&begin("--recipe recipe.toml --config config.json"));
+    assert_names(&recipe, &["goes on from a model", "--config"]);
+    work.write("text2.txt", sentences(3, 40));
+    work.succeed(&format!(
+        "tokenizer train --input text2.txt --vocab-size {VOCAB_SIZE} --output tokenizer2"
+    ));
+    work.succeed("prepare --tokenizer tokenizer2 --input text2.txt --output store2");
+    let foreign = work.fail(
+        "pretrain --model run/model --data store2 --sequence-length 48 --steps 3 --output other",
+    );
+    assert_names(&foreign, &["store2", "another tokenizer", "--tokenizer /"]);
+}

@@ -33,7 +33,6 @@ pub(crate) struct Arguments {
     /// Learn the first 20 KiB of FILE (plain text, .gz or .zst; - is standard input) by heart in
     /// about a minute, or the pages of this project
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
-    #[allow(clippy::option_option, reason = "clap's way to say: not given, without, with a value")]
     train: Option<Option<PathBuf>>,
 
     /// With --train: steps of pre-training [default: by the length of the text]

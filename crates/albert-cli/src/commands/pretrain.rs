@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use flags::Flags;
 use indicatif::ProgressBar;
 
+use super::convert::lacking;
 use crate::engine::{Engine, warn};
 use crate::model::locate;
 use crate::output::{note, progress_bar};
@@ -147,9 +148,9 @@ impl Arguments {
 
     fn model_config(&self, settings: &Settings) -> Result<ModelConfig> {
         let mut config = match (&settings.model, &self.config, &self.preset) {
-            (Some(path), None, None) => checkpoint::config(path)?,
+            (Some(path), None, None) if self.sharing.is_none() => first_config(path)?,
             (Some(_), ..) => {
-                bail!("the recipe goes on from a model: leave out --preset and --config")
+                bail!("the recipe goes on from a model: leave out --preset, --config and --sharing")
             }
             (None, Some(path), _) => {
                 let parsed = ModelConfig::read(path)?;
@@ -209,6 +210,18 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// The config of the model that a run goes on from. What that lacks is said: it begins at random.
+fn first_config(model: &Path) -> Result<ModelConfig> {
+    let inspection = checkpoint::inspect(model)?;
+    warn(&inspection.warnings);
+    // A head for a task is of no use here, and stands for no other.
+    let parts = checkpoint::Parts { head: false, ..inspection.parts };
+    for sentence in lacking(model, parts) {
+        warn(&[format!("{sentence}: it begins at random")]);
+    }
+    Ok(inspection.config)
 }
 
 /// Refuses flags for a run that goes on with the settings it was started with.

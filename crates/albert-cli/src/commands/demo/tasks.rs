@@ -238,7 +238,8 @@ impl Models {
         heading(out, "Each word hidden in turn, and the model's guesses")?;
         let hide = |&at: &usize| {
             let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            words[at] = words[at].replacen(core(&words[at].clone()), MASK, 1);
+            let word = &words[at];
+            words[at] = word.replacen(core(word), MASK, 1);
             words.join(" ")
         };
         let texts: Vec<String> = places.iter().map(hide).collect();

@@ -1,6 +1,6 @@
 //! What the values of the settings may be.
 
-use super::{ScheduleName, Settings, WeightedStore};
+use super::{Positions, ScheduleName, Settings, WeightedStore};
 use crate::error::{Error, Result};
 
 /// More steps, or more sequences in a step, than any run has: products of the two stay exact.
@@ -55,6 +55,12 @@ impl Settings {
         if !(self.mask_rate > 0.0 && self.mask_rate < 1.0) {
             let rate = self.mask_rate;
             return Err(Error::config(format!("mask-rate is {rate}: must be between 0 and 1")));
+        }
+        if self.model.is_some() && self.positions != Positions::Normal {
+            return Err(Error::config(
+                "positions says how position embeddings start, and here they are the model's: \
+                 leave it out",
+            ));
         }
         self.check_stores()?;
         self.check_lengths()?;
